@@ -1,0 +1,68 @@
+# Everything here sets up what it needs first: Python, pip and make are enough to begin with.
+#
+#   make demo         two programs on a local cluster, each against one process
+#   make test         all tests          (PYTEST_ARGS="-k wait -x" for some)
+#   make lint         ruff and mypy
+#   make bench-quick  a minute against Ray;  make bench  all of it
+
+PYTHON ?= python3
+RAY_VERSION ?= 2.60.0
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+BENCH_READY := .venv/ready-bench
+RAY_READY := .venv-ray/ready
+COMPARE = $(BIN)/python -m benchmarks.compare --python ray=.venv-ray/bin/python \
+	--python ray_on_dask=$(BIN)/python
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Debian keeps ensurepip in a package of its own; without it the venv gets its pip from ours.
+define make_venv
+$(PYTHON) -m venv $(1) >/dev/null 2>&1 || { \
+	$(PYTHON) -m venv --clear --without-pip $(1) && \
+	$(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
+endef
+
+.PHONY: help venv demo test lint bench-quick bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: $(READY)
+
+$(READY): pyproject.toml setup.py
+	$(call make_venv,.venv)
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+$(RAY_READY):
+	$(call make_venv,.venv-ray)
+	.venv-ray/bin/python -m pip install --quiet ray==$(RAY_VERSION) numpy psutil
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/digits_search.py
+	$(BIN)/python examples/stdlib_mapreduce.py
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench-quick: $(BENCH_READY) $(RAY_READY)
+	$(COMPARE) --quick $(BENCH_ARGS)
+
+bench: $(BENCH_READY) $(RAY_READY)
+	$(COMPARE) --python dask=$(BIN)/python $(BENCH_ARGS)
+
+clean:
+	rm -rf .venv .venv-ray .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,0 +1,32 @@
+"""Actor classes and handles, by the names that Ray's users import."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ray_on_dask.api.actor_class import ActorClass, ActorClassInheritanceException
+from ray_on_dask.api.actor_handle import ActorHandle, ActorMethod
+
+__all__ = [
+    "ActorClass", "ActorClassInheritanceException", "ActorHandle", "ActorMethod", "ActorProxy",
+    "exit_actor",
+]  # fmt: skip
+
+ActorProxy = ActorHandle
+
+
+def exit_actor() -> NoReturn:
+    """End the actor whose method calls this; its calls raise `ActorDiedError`.
+
+    Raises
+    ------
+    TypeError
+        Outside of an actor.
+    """
+    from ray_on_dask.runtime import current
+    from ray_on_dask.runtime.actor_host import ActorExit
+
+    process = current.process
+    if process is None or getattr(process, "host", None) is None:
+        raise TypeError("exit_actor API is called on a non-actor worker, " "in a driver or a task.")
+    raise ActorExit("exit_actor() is called")

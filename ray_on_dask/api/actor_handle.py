@@ -1,0 +1,270 @@
+"""Handles of actors, and their methods."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ray_on_dask.api.options import merge, method_overrides
+from ray_on_dask.api.session import local_session, running_session
+from ray_on_dask.api.signature import CallSignature
+from ray_on_dask.ids import ActorID
+from ray_on_dask.runtime import arguments
+from ray_on_dask.runtime.object_ref import ObjectRef
+from ray_on_dask.serialization import current_refs
+from ray_on_dask.wire import messages as m
+
+#: What follows an actor's id in the id of the ref by which its handles are counted.
+HANDLE_SUFFIX = b"\0\0\0\0"
+_SPECIAL = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
+
+
+@dataclass(slots=True)
+class MethodPlan:
+    """How calls of a method are made."""
+
+    retries: int
+    exceptions: bool | tuple[type[BaseException], ...]
+    out_of_order: bool
+    max_pending: int
+    ref: ObjectRef[Any] | None
+
+
+class Methods:
+    """The methods of a class, as its handles know them."""
+
+    def __init__(self) -> None:
+        self.signatures: dict[str, CallSignature] = {}
+        self.options: dict[str, dict[str, Any]] = {}
+        self.generators: set[str] = set()
+        self.is_async = False
+
+    @classmethod
+    def of(cls, actor_class: type) -> Methods:
+        """Look through a class."""
+        methods = cls()
+        for name, value in inspect.getmembers_static(actor_class):
+            function = value
+            bound = True
+            if isinstance(value, staticmethod | classmethod):
+                function, bound = value.__func__, isinstance(value, classmethod)
+            if not inspect.isroutine(function) and not _is_cython(function):
+                continue
+            if name.startswith("__") and name.endswith("__") and name != "__call__":
+                continue
+            methods.signatures[name] = CallSignature(function, bound)
+            methods.options[name] = getattr(function, "__ray_method_options__", {})
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                methods.generators.add(name)
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                methods.is_async = True
+        return methods
+
+    def pickle(self) -> bytes:
+        """For handles in other processes."""
+        import cloudpickle
+
+        facts = (
+            {name: signature.signature for name, signature in self.signatures.items()},
+            self.options, self.generators, self.is_async,
+        )  # fmt: skip
+        try:
+            data: bytes = cloudpickle.dumps(facts)
+        except Exception:  # defaults that cannot be pickled: calls are checked where they run
+            data = cloudpickle.dumps((dict.fromkeys(self.signatures), *facts[1:]))
+        return data
+
+    @classmethod
+    def unpickle(cls, data: bytes) -> Methods:
+        """What `pickle` has made."""
+        import pickle
+
+        methods = cls()
+        signatures, methods.options, methods.generators, methods.is_async = pickle.loads(data)
+        for name, signature in signatures.items():
+            made = CallSignature.__new__(CallSignature)
+            made.signature = signature
+            made._least, made._most = CallSignature._bounds(signature)
+            methods.signatures[name] = made
+        return methods
+
+
+def _is_cython(value: Any) -> bool:
+    return type(value).__name__ == "cython_function_or_method"
+
+
+class ActorHandle:
+    """A handle of an actor: ``handle.method.remote(...)`` calls it.
+
+    Handles may be passed anywhere; while any is left, the actor lives. Two handles of one actor
+    are equal.
+    """
+
+    def __init__(
+        self, id: bytes, class_name: str, methods: Methods, facts: dict[str, Any],
+        ref: ObjectRef[Any] | None,
+    ):  # fmt: skip
+        self._id = id
+        self._class_name = class_name
+        self._methods = methods
+        self._facts = facts
+        #: Counts this handle; None in weak handles, from `get_actor`.
+        self._ref = ref
+        self._cache: dict[str, ActorMethod] = {}
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        methods = self.__dict__.get("_methods")
+        if methods is None or (name not in methods.signatures and name not in _SPECIAL):
+            raise AttributeError(f"'ActorHandle' object has no attribute '{name}'")
+        cache: dict[str, ActorMethod] = self._cache
+        method = cache.get(name)
+        if method is None:
+            method = ActorMethod(self, name)
+            # A method holds its handle, so a cached one would make a cycle: only the plan is kept.
+        return method
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._id)
+
+    _ray_actor_id = _actor_id
+
+    def __dir__(self) -> list[str]:
+        return [*self._methods.signatures, *_SPECIAL]
+
+    def __repr__(self) -> str:
+        return f"Actor({self._class_name}, {self._id.hex()})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        refs = current_refs()
+        if refs is None:
+            raise TypeError(f"{self!r} was pickled outside of ray_on_dask: pass it to a task.")
+        ref = self._ref
+        if ref is None:  # a weak handle becomes a counted one for whoever gets it
+            ref = running_session().references.received(self._id + HANDLE_SUFFIX)
+        return _restore, (
+            self._id, self._class_name, self._methods.pickle(), self._facts, ref,
+        )  # fmt: skip
+
+
+class ActorMethod:
+    """A method of an actor, to be called with `.remote(...)`."""
+
+    __slots__ = ("_handle", "_name", "_options")
+
+    def __init__(self, handle: ActorHandle, name: str, options: dict[str, Any] | None = None):
+        self._handle = handle
+        self._name = name
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Methods run elsewhere: this raises `TypeError`."""
+        name = self._name
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running 'object.{name}()', "
+            f"try 'object.{name}.remote()'."
+        )
+
+    def options(self, **overrides: Any) -> ActorMethod:
+        """This method with other options, for calls of the returned object's `.remote`."""
+        given = method_overrides(**overrides)
+        base = self._handle._methods.options.get(self._name, {})
+        return ActorMethod(self._handle, self._name, merge(self._options or base, given))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """A node of a task graph, to be run by its `execute`."""
+        from ray_on_dask.dag import ClassMethodNode
+
+        return ClassMethodNode(self._handle, self._name, args, kwargs, self._options or {})
+
+    def _remote(
+        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
+        target = self.options(**options) if options else self
+        return target.remote(*(args or ()), **(kwargs or {}))
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; its ref, list of refs, generator of refs, or None. Returns at once."""
+        handle, name = self._handle, self._name
+        methods = handle._methods
+        signature = methods.signatures.get(name)
+        if signature is not None:
+            signature.check(args, kwargs)
+        session = running_session()
+        if session is None:
+            return local_session().call_actor(handle, name, args, kwargs)
+        options = self._options
+        if options is None:
+            options = methods.options.get(name, _NO_OPTIONS)
+        packed = arguments.EMPTY
+        if args or kwargs:
+            packed = arguments.pack(session, args, kwargs, "argument")
+        elif handle._ref is not None:
+            packed = arguments.Arguments()
+        returns, flags = self._returns(options, methods)
+        facts = handle._facts
+        group = options.get("concurrency_group") or ""
+        if group and group not in facts["groups"]:
+            raise ValueError(
+                f"{group!r} is no concurrency group of {handle._class_name}; it has "
+                f"{sorted(facts['groups']) or 'none'}"
+            )
+        task = m.Task(
+            session.task_ids.next(), facts["function"], packed.value, [], returns, flags, 0,
+            options.get("name") or f"{handle._class_name}.{name}", name,
+            options.get("_generator_backpressure_num_objects") or 0, group,
+        )  # fmt: skip
+        return session.calling.call(handle._id, task, packed, self._plan(options))
+
+    def _returns(self, options: dict[str, Any], methods: Methods) -> tuple[int, int]:
+        returns = options.get("num_returns")
+        if returns is None:
+            return (0, m.METHOD | m.STREAM) if self._name in methods.generators else (1, m.METHOD)
+        if returns == "streaming":
+            return 0, m.METHOD | m.STREAM
+        if returns == "dynamic":
+            return 1, m.METHOD | m.DYNAMIC
+        return returns, m.METHOD
+
+    def _plan(self, options: dict[str, Any]) -> MethodPlan:
+        facts = self._handle._facts
+        retries = options.get("max_task_retries")
+        exceptions = options.get("retry_exceptions") or False
+        return MethodPlan(
+            facts["retries"] if retries is None else retries,
+            exceptions if isinstance(exceptions, bool) else tuple(exceptions),
+            facts["out_of_order"], facts["max_pending"], self._handle._ref,
+        )  # fmt: skip
+
+
+_NO_OPTIONS: dict[str, Any] = {}
+
+
+def facts_of(spec: m.ActorSpec) -> dict[str, Any]:
+    """What a handle has to know of its actor."""
+    return {
+        "function": spec.function, "groups": list(spec.concurrency_groups),
+        "retries": spec.max_task_retries, "out_of_order": spec.out_of_order,
+        "max_pending": spec.max_pending_calls,
+    }  # fmt: skip
+
+
+def handle_for(session: Any, found: dict[str, Any]) -> ActorHandle:
+    """A weak handle for an actor that the control store has found by name."""
+    return ActorHandle(
+        found["id"], found["class_name"], Methods.unpickle(found["methods"]), found["facts"], None
+    )
+
+
+def _restore(
+    id: bytes, class_name: str, methods: bytes, facts: dict[str, Any], ref: ObjectRef[Any] | None
+) -> ActorHandle:
+    """A handle that has come from another process."""
+    return ActorHandle(id, class_name, Methods.unpickle(methods), facts, ref)

@@ -1,0 +1,64 @@
+"""What the cluster has: nodes, resources in all, resources that are free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray_on_dask.api import session as sessions
+from ray_on_dask.runtime import current
+
+
+def _ask(what: str, **args: Any) -> Any:
+    if current.process is None:
+        if sessions.local is not None:
+            return sessions.local.state(what)
+        from ray_on_dask.exceptions import RaySystemError
+
+        raise RaySystemError(
+            current.gone or "Ray has not been started yet. You can start Ray with 'ray.init()'."
+        )
+    return current.process.asking.ask(what, **args)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes, those that have died too; one is one Dask worker.
+
+    Returns
+    -------
+    list of dict
+        ``NodeID`` (56 hex digits), ``Alive``, ``NodeManagerAddress``, ``NodeManagerHostname``,
+        ``Resources`` ({name: quantity}, memory in bytes), ``Labels``, ….
+
+    Raises
+    ------
+    RaySystemError
+        Before `init`.
+    """
+    return [_as_ray_shows(node) for node in _ask("nodes")]
+
+
+def _as_ray_shows(node: dict[str, Any]) -> dict[str, Any]:
+    port = int(node["address"].rpartition(":")[2]) if ":" in node["address"] else 0
+    return {
+        "NodeID": node["name"], "Alive": node["alive"], "alive": node["alive"],
+        "NodeManagerAddress": node["ip"], "NodeManagerHostname": node["hostname"],
+        "NodeManagerPort": port, "ObjectManagerPort": port,
+        "ObjectStoreSocketName": node["hub"], "RayletSocketName": node["hub"],
+        "MetricsExportPort": node.get("metrics_port", 0), "MetricsAgentPort": 0,
+        "DashboardAgentListenPort": 0, "RuntimeEnvAgentPort": 0, "NodeName": node["ip"],
+        "DeathReason": 0 if node["alive"] else 1, "DeathReasonMessage": node["reason"],
+        "Labels": {"ray.io/node-id": node["name"], **node["labels"]},
+        "Resources": node["resources"] if node["alive"] else {},
+    }  # fmt: skip
+
+
+def cluster_resources() -> dict[str, float]:
+    """All resources of all nodes, {name: quantity}; memory in bytes. `RaySystemError` before `init`."""
+    found: dict[str, float] = _ask("cluster_resources")
+    return found
+
+
+def available_resources() -> dict[str, float]:
+    """What is free now; a resource with nothing left is absent. `RaySystemError` before `init`."""
+    found: dict[str, float] = _ask("available_resources")
+    return found

@@ -1,0 +1,45 @@
+"""Scheduling strategies as the control store takes them: a word, or a JSON object."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def strategy_of(
+    options: dict[str, Any], resources: dict[str, int], session: Any
+) -> tuple[str, bytes, bool]:
+    """(strategy, placement group of the task, whether its children inherit that).
+
+    `resources` is changed for a task within a placement group: it takes the bundle's.
+    """
+    strategy = options.get("scheduling_strategy")
+    group = options.get("placement_group", "default")
+    if group not in ("default", None) and strategy is None:
+        from ray_on_dask.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        strategy = PlacementGroupSchedulingStrategy(
+            group,
+            options.get("placement_group_bundle_index", -1),
+            options.get("placement_group_capture_child_tasks"),
+        )
+    if strategy is None or isinstance(strategy, str):
+        labels = options.get("label_selector")
+        if labels:
+            return json.dumps({"hard": _selector(labels)}, sort_keys=True), b"", False
+        return strategy or "DEFAULT", b"", False
+    found: tuple[str, bytes, bool] = strategy._as_class(resources)
+    return found
+
+
+def _selector(labels: dict[str, str]) -> dict[str, list[Any]]:
+    """{key: "v" | "!v" | "in(a,b)" | "!in(a,b)"} as operators and values."""
+    out: dict[str, list[Any]] = {}
+    for key, text in labels.items():
+        negated = text.startswith("!")
+        text = text.removeprefix("!")
+        values = [text]
+        if text.startswith("in(") and text.endswith(")"):
+            values = [value.strip() for value in text[3:-1].split(",")]
+        out[key] = ["not_in" if negated else "in", values]
+    return out

@@ -1,0 +1,397 @@
+"""The control store: leases, refs and actors of one cluster, put together.
+
+Messages come in with the name of their sender, `Send`s go out; a few other instructions are for
+the plugin around it. It reads no clock and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray_on_dask.core import instructions as i
+from ray_on_dask.core import leases as ls
+from ray_on_dask.core.actors import Actors
+from ray_on_dask.core.directory import Directory
+from ray_on_dask.core.questions import Questions
+from ray_on_dask.wire import messages as m
+
+#: Seconds after its end in which a process's last messages may still come in on other lines.
+LAPSE = 1.0
+
+
+@dataclass(slots=True)
+class Member:
+    """A driver or executor."""
+
+    name: str
+    kind: str
+    node: str
+    pid: int = 0
+    job: int = 0
+    address: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """One driver's session."""
+
+    number: int
+    driver: str
+    config: m.JobConfig
+    started: float
+    ended: float = 0.0
+    pid: int = 0
+    node: str = ""
+
+
+@dataclass(slots=True)
+class NodeFacts:
+    """What a node says of itself when it joins."""
+
+    name: str
+    #: Address of the Dask worker.
+    address: str
+    ip: str
+    hostname: str
+    host: str
+    hub: str
+    shm: str
+    session_dir: str
+    pid: int
+    resources: dict[str, int]
+    labels: dict[str, str] = field(default_factory=dict)
+    head: bool = False
+    alive: bool = True
+    reason: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something for the plugin to keep or show: `ErrorRecord`, `TaskEvents`, a lost node."""
+
+    message: Any
+    node: str = ""
+    job: int = 0
+
+
+Out = list[Any]
+
+
+class ControlStore:
+    """The state machine of the cluster.
+
+    Parameters
+    ----------
+    make_error : callable
+        `make_error(kind, facts)` gives a pickled exception of class `kind`.
+    """
+
+    def __init__(self, make_error: Callable[[str, dict[str, Any]], bytes]) -> None:
+        self.make_error = make_error
+        self.members: dict[str, Member] = {}
+        self.jobs: dict[int, Job] = {}
+        self.nodes: dict[str, NodeFacts] = {}
+        self.leases = ls.Leases()
+        self.directory = Directory(make_error)
+        self.actors = Actors(make_error, self._job_config)
+        self.questions = Questions(self)
+        #: {executor: leases that it serves}.
+        self.serving: dict[str, set[int]] = {}
+        self._lapsing: deque[tuple[float, str]] = deque()
+        #: {lease: (actor, incarnation)} of leases for actors.
+        self._for_actor: dict[int, tuple[bytes, int]] = {}
+        self._handlers: dict[type, Callable[[str, Any, float], Iterable[Any]]] = {
+            m.Demand: self._demand,
+            m.LeaseStarted: self._lease_started,
+            m.ReturnLease: self._return_lease,
+            m.LeaseEnded: self._lease_ended,
+            m.Blocked: self._blocked,
+            m.Unblocked: self._unblocked,
+            m.Promote: lambda who, msg, now: self.directory.promote(who, msg),
+            m.Resolve: lambda who, msg, now: self.directory.resolve(who, msg),
+            m.Hold: lambda who, msg, now: self.directory.hold(msg),
+            m.Release: lambda who, msg, now: self.directory.release(who, msg),
+            m.Subscribe: lambda who, msg, now: self.directory.subscribe(who, msg),
+            m.WaitingFor: lambda who, msg, now: self.directory.waiting_for(who, msg),
+            m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
+            m.Sync: lambda who, msg, now: [i.Send(who, m.Synced(msg.token))],
+            m.CreateActor: self._create_actor,
+            m.ActorReady: lambda who, msg, now: self.actors.ready(who, msg, now),
+            m.WatchActor: lambda who, msg, now: self.actors.watch(who, msg),
+            m.KillActor: lambda who, msg, now: self.actors.kill(who, msg, now),
+            m.ActorExiting: lambda who, msg, now: self.actors.exiting(who, msg, now),
+            m.Ask: self._ask,
+            m.LogLines: self._log_lines,
+            m.TaskEvents: lambda who, msg, now: [Record(msg, self.node_of(who))],
+            m.ErrorRecord: self._error_record,
+        }
+
+    # -- messages ----------------------------------------------------------------------
+
+    def handle(self, sender: str, message: Any, now: float) -> Out:
+        """Take one message in; what is to be sent and done."""
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            return []
+        return self._settle(list(handler(sender, message, now)), now)
+
+    def _settle(self, out: Out, now: float) -> Out:
+        """Carry out instructions from one part that are for another; the rest goes out."""
+        done: Out = []
+        todo = deque(out)
+        while todo:
+            what = todo.popleft()
+            kind = type(what)
+            if kind is i.Send or kind is Record:
+                done.append(what)
+            elif kind is ls.Grant:
+                todo.extend(self._grant(what.lease, now))
+            elif kind is ls.CallBack:
+                executor = what.lease.executor
+                done.append(i.Send(executor, m.EndLease(what.lease.id)))
+            elif kind is ls.Unplaceable:
+                todo.extend(self._unplaceable(what))
+            elif kind is i.HandlesGone:
+                todo.extend(self.actors.handles_gone(what.actor))
+            elif kind is i.WantActor:
+                todo.extend(self._want_actor(what, now))
+            elif kind is i.CancelActorLease:
+                todo.extend(self._cancel_actor(what.actor, now))
+            elif kind is i.ReleaseLease:
+                self._for_actor.pop(what.lease, None)
+                todo.extend(self._end(what.lease, now))
+        return done
+
+    def node_of(self, process: str) -> str:
+        """The node that a process is at; a node is at itself."""
+        member = self.members.get(process)
+        return member.node if member is not None else process
+
+    def _job_config(self, job: int) -> m.JobConfig:
+        found = self.jobs.get(job)
+        return found.config if found is not None else m.JobConfig()
+
+    # -- members -------------------------------------------------------------------------
+
+    def node_up(self, facts: NodeFacts, now: float) -> Out:
+        """A node has joined."""
+        facts.started = now
+        self.nodes[facts.name] = facts
+        return self._settle(
+            list(self.leases.add_node(facts.name, facts.resources, now, facts.labels)), now
+        )
+
+    def node_down(self, name: str, reason: str, now: float) -> Out:
+        """A node is gone, with all its processes."""
+        facts = self.nodes.get(name)
+        if facts is None or not facts.alive:
+            return []
+        facts.alive, facts.reason, facts.ended = False, reason, now
+        out: Out = []
+        for member in [x for x in self.members.values() if x.node == name]:
+            out += self.lost(m.Lost(member.name, f"its node died ({reason})"), now)
+        for lease in self.leases.remove_node(name):
+            out.append(i.Send(lease.demand.owner, m.LeaseLost(lease.id, f"node died: {reason}")))
+        out += self.actors.node_lost(name, now, reason)
+        out += self.directory.node_lost(name)
+        return self._settle(out, now)
+
+    def joined(self, node: str, hello: m.Hello, now: float) -> tuple[Out, Member]:
+        """A driver or executor has said hello to its node."""
+        member = Member(hello.process, hello.kind, node, hello.pid, 0, hello.address)
+        self.members[hello.process] = member
+        if hello.kind == "driver":
+            number = len(self.jobs) + 1
+            member.job = number
+            self.jobs[number] = Job(
+                number, hello.process, hello.job or m.JobConfig(), now, 0.0, hello.pid, node
+            )
+        return [], member
+
+    def lost(self, message: m.Lost, now: float) -> Out:
+        """A process is gone."""
+        name = message.process
+        member = self.members.pop(name, None)
+        out: Out = []
+        for id in self.serving.pop(name, ()):
+            lease = self.leases.leases.get(id)
+            if lease is not None and id not in self._for_actor:
+                word = m.LeaseLost(id, message.reason, message.running, message.status)
+                out.append(i.Send(lease.demand.owner, word))
+                out += self.leases.ended(id, now)
+        for lease in self.leases.forget_owner(name):
+            out.append(i.Send(lease.executor or lease.node.name, m.EndLease(lease.id)))
+        out += self.actors.process_lost(name, message.reason, message.status, now)
+        self._lapsing.append((now + LAPSE, name))
+        if member is not None and member.kind == "driver":
+            out += self._end_job(member.job, now)
+        return self._settle(out, now)
+
+    def _end_job(self, number: int, now: float) -> Out:
+        job = self.jobs.get(number)
+        if job is None or job.ended:
+            return []
+        job.ended = now
+        out: Out = list(self.actors.job_ended(number, now))
+        keep = {actor["job"] for actor in self.actors.actors() if actor["state"] != "DEAD"}
+        if number not in keep:
+            out += [i.Send(node, m.JobEnded(number)) for node in self.nodes]
+        return out
+
+    # -- leases -----------------------------------------------------------------------------
+
+    def _demand(self, sender: str, msg: m.Demand, now: float) -> Out:
+        home = self.node_of(sender)
+        return list(
+            self.leases.demand(
+                sender, msg.class_id, msg.wanted, now, spec=msg.spec, home=home,
+                urgent=msg.urgent, locality=msg.locality or None,
+            )
+        )  # fmt: skip
+
+    def _grant(self, lease: ls.Lease, now: float) -> Out:
+        if lease.demand.lifetime is not None:
+            actor, incarnation = bytes.fromhex(lease.demand.owner[6:]), lease.demand.key[1]
+            self._for_actor[lease.id] = (actor, incarnation)
+            return list(self.actors.placed(actor, lease.node.name, lease.id))
+        member = self.members.get(lease.demand.owner)
+        job = member.job if member is not None else 0
+        return [
+            i.Send(
+                lease.node.name,
+                m.StartLease(
+                    lease.id, lease.demand.owner, job, self._job_config(job), lease.demand.spec,
+                    lease.demand.key[1],
+                ),
+            )
+        ]  # fmt: skip
+
+    def _lease_started(self, sender: str, msg: m.LeaseStarted, now: float) -> Out:
+        lease = self.leases.leases.get(msg.lease)
+        if lease is None:
+            return [i.Send(msg.executor, m.EndLease(msg.lease))] if msg.executor else []
+        if msg.error:
+            return self._not_started(lease, msg.error, now)
+        lease.executor = msg.executor
+        self.serving.setdefault(msg.executor, set()).add(lease.id)
+        if lease.id in self._for_actor:
+            return list(self.actors.started(*self._for_actor[lease.id], msg.executor, msg.address,
+                                            msg.pid))  # fmt: skip
+        owner = lease.demand.owner
+        if owner not in self.members:
+            return [i.Send(msg.executor, m.EndLease(lease.id))]
+        granted = m.Granted(lease.id, lease.demand.key[1], msg.executor, msg.address, sender)
+        return [i.Send(owner, granted)]
+
+    def _not_started(self, lease: ls.Lease, reason: str, now: float) -> Out:
+        error = self.make_error("RuntimeEnvSetupError", {"message": reason})
+        if lease.id in self._for_actor:
+            return list(self.actors.unplaceable(self._for_actor[lease.id][0], error, now))
+        owner, number = lease.demand.key
+        out: Out = [i.Send(owner, m.LeaseFailed(number, error))]
+        return out + self._end(lease.id, now)
+
+    def _return_lease(self, sender: str, msg: m.ReturnLease, now: float) -> Out:
+        lease = self.leases.leases.get(msg.lease)
+        if lease is None or lease.demand.owner != sender:
+            return []
+        out: Out = [i.Send(lease.node.name, m.EndLease(lease.id))]
+        demand = lease.demand
+        demand.wanted = max(0, min(demand.wanted, len(demand.leases) - 1))
+        return out + self._end(lease.id, now)
+
+    def _lease_ended(self, sender: str, msg: m.LeaseEnded, now: float) -> Out:
+        return self._end(msg.lease, now)
+
+    def _end(self, id: int, now: float) -> Out:
+        lease = self.leases.leases.get(id)
+        if lease is not None and lease.executor:
+            self.serving.get(lease.executor, set()).discard(id)
+        return list(self.leases.ended(id, now))
+
+    def _blocked(self, sender: str, msg: m.Blocked, now: float) -> Out:
+        return list(self.leases.blocked(msg.lease, now))
+
+    def _unblocked(self, sender: str, msg: m.Unblocked, now: float) -> Out:
+        self.leases.unblocked(msg.lease)
+        return []
+
+    def _unplaceable(self, what: ls.Unplaceable) -> Out:
+        demand = what.demand
+        owner = demand.owner
+        if demand.lifetime is not None:
+            actor = self.actors.job_of(bytes.fromhex(owner[6:]))
+            job = self.jobs.get(actor) if actor is not None else None
+            owner = job.driver if job is not None else ""
+        text = (
+            f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}. It "
+            "waits for a node that has what it needs."
+        )
+        if what.fail:
+            error = self.make_error("TaskUnschedulableError", {"message": text})
+            return [i.Send(owner, m.LeaseFailed(demand.key[1], error))]
+        return [i.Send(owner, m.Infeasible(demand.spec.name, text))]
+
+    # -- actors ------------------------------------------------------------------------------
+
+    def _create_actor(self, sender: str, msg: m.CreateActor, now: float) -> Out:
+        member = self.members.get(sender)
+        return list(self.actors.create(sender, member.job if member else 0, msg, now))
+
+    def _want_actor(self, want: i.WantActor, now: float) -> Out:
+        spec = m.SchedulingClass(
+            want.placement, want.strategy, want.runtime_env, name=want.name
+        )
+        return list(
+            self.leases.demand(
+                f"actor:{want.actor.hex()}", want.incarnation, 1, now, spec=spec,
+                home=self.node_of(want.owner), lifetime=want.lifetime,
+            )
+        )  # fmt: skip
+
+    def _cancel_actor(self, actor: bytes, now: float) -> Out:
+        owner = f"actor:{actor.hex()}"
+        out: Out = []
+        for key in [key for key in self.leases.demands if key[0] == owner]:
+            lease = self.leases.cancel(*key)
+            if lease is not None:
+                out += self._end(lease.id, now)
+        return out
+
+    # -- the rest ---------------------------------------------------------------------------------
+
+    def _ask(self, sender: str, msg: m.Ask, now: float) -> Out:
+        return self.questions.answer(sender, msg, now)
+
+    def _log_lines(self, sender: str, msg: m.LogLines, now: float) -> Out:
+        job = self.jobs.get(msg.job)
+        if job is None or job.ended or not job.config.log_to_driver:
+            return []
+        return [i.Send(job.driver, msg)]
+
+    def _error_record(self, sender: str, msg: m.ErrorRecord, now: float) -> Out:
+        out: Out = [Record(msg, self.node_of(sender), msg.job)]
+        job = self.jobs.get(msg.job)
+        if job is not None and not job.ended:
+            out.append(i.Send(job.driver, msg))
+        return out
+
+    def tick(self, now: float) -> Out:
+        """To be called each 100 ms or so."""
+        out: Out = []
+        while self._lapsing and self._lapsing[0][0] <= now:
+            out += self.directory.process_lost(self._lapsing.popleft()[1])
+        if self.leases.lacking:
+            out += self.leases.tick(now)
+        return self._settle(out, now)
+
+    def validate(self) -> None:
+        """Assert what must hold between any two calls."""
+        self.leases.validate()
+        self.directory.validate()
+        self.actors.validate()

@@ -1,0 +1,104 @@
+"""Questions that processes ask the control store by name, and their answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.core.instructions import Send
+from ray_on_dask.core.resources import as_floats
+from ray_on_dask.wire.messages import Answer, Ask
+
+if TYPE_CHECKING:
+    from ray_on_dask.core.control import ControlStore, NodeFacts
+
+
+class Questions:
+    """Answers what is asked rarely enough not to have a message of its own."""
+
+    def __init__(self, store: ControlStore):
+        self.store = store
+        self._known = {
+            name.removeprefix("_about_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_about_")
+        }
+
+    def answer(self, sender: str, message: Ask, now: float) -> list[Any]:
+        """The answer to one question; an unknown one is answered with an error."""
+        about = self._known.get(message.what)
+        if about is None:
+            return [Send(sender, Answer(message.request, None, f"unknown: {message.what}"))]
+        try:
+            value = about(sender, **message.args)
+        except (KeyError, ValueError, TypeError) as error:
+            text = str(error.args[0]) if error.args else repr(error)
+            return [Send(sender, Answer(message.request, None, text))]
+        return [Send(sender, Answer(message.request, value))]
+
+    def _about_nodes(self, sender: str) -> list[dict[str, Any]]:
+        return [self._node(facts) for facts in self.store.nodes.values()]
+
+    def _node(self, facts: NodeFacts) -> dict[str, Any]:
+        node = self.store.leases.nodes.get(facts.name)
+        total = node.ledger.total if node is not None else {}
+        return {
+            "name": facts.name, "address": facts.address, "ip": facts.ip, "pid": facts.pid,
+            "hostname": facts.hostname, "hub": facts.hub, "shm": facts.shm, "host": facts.host,
+            "alive": facts.alive, "reason": facts.reason, "labels": facts.labels,
+            "session_dir": facts.session_dir, "head": facts.head,
+            "resources": as_floats(total), "draining": bool(node and node.draining),
+            "executors": sum(
+                x.node == facts.name and x.kind == "executor" for x in self.store.members.values()
+            ),
+        }  # fmt: skip
+
+    def _about_cluster_resources(self, sender: str) -> dict[str, float]:
+        return as_floats(self._sum("total"))
+
+    def _about_available_resources(self, sender: str) -> dict[str, float]:
+        return as_floats(self._sum("free"))
+
+    def _sum(self, which: str) -> dict[str, int]:
+        out: dict[str, int] = {}
+        for node in self.store.leases.nodes.values():
+            for name, units in getattr(node.ledger, which).items():
+                out[name] = out.get(name, 0) + units
+        return out
+
+    def _about_stats(self, sender: str) -> dict[str, Any]:
+        store = self.store
+        return {
+            "leases": len(store.leases.leases),
+            "lacking": len(store.leases.lacking),
+            "members": {x.name: [x.kind, x.node, x.pid, x.job] for x in store.members.values()},
+            "directory": store.directory.stats(),
+        }
+
+    def _about_jobs(self, sender: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "job": job.number, "driver": job.driver, "pid": job.pid, "node": job.node,
+                "started": job.started, "ended": job.ended, "namespace": job.config.namespace,
+                "entrypoint": job.config.entrypoint,
+            }
+            for job in self.store.jobs.values()
+        ]  # fmt: skip
+
+    def _about_objects(self, sender: str, limit: int = 10_000) -> list[dict[str, Any]]:
+        return self.store.directory.entries(limit)
+
+    def _about_actors(self, sender: str) -> list[dict[str, Any]]:
+        return self.store.actors.actors()
+
+    def _about_get_actor(self, sender: str, name: str, namespace: str) -> dict[str, Any]:
+        return self.store.actors.get_actor(name, namespace)
+
+    def _about_named_actors(
+        self, sender: str, namespace: str | None = None
+    ) -> list[dict[str, str]]:
+        return self.store.actors.list_named(namespace)
+
+    def _about_reserve_actor_name(
+        self, sender: str, name: str, namespace: str, actor: bytes
+    ) -> dict[str, Any]:
+        return self.store.actors.reserve_name(sender, name, namespace, actor)

@@ -1,0 +1,103 @@
+"""The stored objects of one node: which there are, which are garbage, whose files they lie in.
+
+Objects are made known by their writers and freed by their owners or by the directory, who
+talk on different lines: a free that comes first leaves a tombstone. The files of a writer that is
+gone stay until the last object in them is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from ray_on_dask.wire.messages import Located
+
+#: Tombstones kept: a seal follows its early free within milliseconds.
+TOMBSTONES = 10_000
+
+
+@dataclass(slots=True, frozen=True)
+class Stored:
+    """An object as the node knows it."""
+
+    id: bytes
+    at: Located
+    key: str
+    writer: str
+
+
+@dataclass(slots=True, frozen=True)
+class TellWriter:
+    """The writer may use this space again."""
+
+    writer: str
+    place: Located
+
+
+@dataclass(slots=True, frozen=True)
+class RemoveFile:
+    """No object lies in this file any more, and its writer is gone."""
+
+    path: str
+
+
+@dataclass(slots=True)
+class StoredObjects:
+    """The state machine."""
+
+    objects: dict[bytes, Stored] = field(default_factory=dict)
+    #: {file: number of objects in it}.
+    files: dict[str, int] = field(default_factory=dict)
+    _gone: set[str] = field(default_factory=set)
+    _tombstones: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+
+    def sealed(
+        self, writer: str, id: bytes, at: Located, key: str
+    ) -> list[TellWriter | RemoveFile]:
+        """A writer has an object ready."""
+        if id in self._tombstones:
+            del self._tombstones[id]
+            return self._free_place(writer, at)
+        old = self.objects.get(id)
+        if old is not None:  # made again by a retry: the first one stays
+            return self._free_place(writer, at)
+        self.objects[id] = Stored(id, at, key, writer)
+        self.files[at.segment] = self.files.get(at.segment, 0) + 1
+        return []
+
+    def freed(self, id: bytes) -> list[TellWriter | RemoveFile]:
+        """Nobody can reach this object any more."""
+        stored = self.objects.pop(id, None)
+        if stored is None:
+            self._tombstones[id] = None
+            if len(self._tombstones) > TOMBSTONES:
+                self._tombstones.popitem(last=False)
+            return []
+        left = self.files[stored.at.segment] - 1
+        if left:
+            self.files[stored.at.segment] = left
+        else:
+            del self.files[stored.at.segment]
+        return self._free_place(stored.writer, stored.at)
+
+    def _free_place(self, writer: str, at: Located) -> list[TellWriter | RemoveFile]:
+        if writer not in self._gone:
+            return [TellWriter(writer, at)]
+        return [] if at.segment in self.files else [RemoveFile(at.segment)]
+
+    def writer_gone(self, writer: str, files: list[str]) -> list[TellWriter | RemoveFile]:
+        """A process is gone that had these files: those without an object go too."""
+        self._gone.add(writer)
+        return [RemoveFile(path) for path in files if path not in self.files]
+
+    def bytes_of(self, writer: str) -> int:
+        """Bytes of the objects that a process has written."""
+        return sum(s.at.size for s in self.objects.values() if s.writer == writer)
+
+    def validate(self) -> None:
+        """Assert that the counts are those of the objects."""
+        counts: dict[str, int] = {}
+        for stored in self.objects.values():
+            counts[stored.at.segment] = counts.get(stored.at.segment, 0) + 1
+        assert counts == self.files
+        assert not set(self.objects) & set(self._tombstones)

@@ -1,0 +1,83 @@
+"""cloudpickle's pickler, with reducers for what it does not know."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+Reducer = Callable[[Any], Any]
+_TABLE: dict[type, Reducer] = dict(cloudpickle.Pickler._dispatch_table)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """One table of reducers in place of a chain of them: it is consulted for every object."""
+
+    def __init__(
+        self, file: io.BytesIO, buffers: list[pickle.PickleBuffer], table: dict[type, Reducer]
+    ):
+        self.dispatch_table = table  # read by `__init__`, once
+        super().__init__(file, protocol=5, buffer_callback=buffers.append)
+
+
+def dump(value: Any, buffers: list[pickle.PickleBuffer], reducers: dict[type, Reducer]) -> bytes:
+    """Pickle `value` by protocol 5; buffers beside the pickle are appended to `buffers`.
+
+    Parameters
+    ----------
+    value : object
+        Functions and classes of `__main__` are pickled by value.
+    buffers : list
+        Takes a `PickleBuffer` each.
+    reducers : dict
+        {class: reducer}, before all others.
+    """
+    table = {**copyreg.dispatch_table, **_TABLE, **_optional_reducers(), **reducers}
+    with io.BytesIO() as file:
+        _Pickler(file, buffers, table).dump(value)
+        return file.getvalue()
+
+
+# -- tensors ----------------------------------------------------------------------
+
+
+def _optional_reducers() -> dict[type, Reducer]:
+    torch = sys.modules.get("torch")
+    if torch is None or "Tensor" not in vars(torch):
+        return {}
+    return {torch.Tensor: _reduce_tensor}
+
+
+def _reduce_tensor(tensor: Any) -> Any:
+    torch = sys.modules["torch"]
+    plain = (
+        tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.numel()
+        and tensor.is_leaf
+        and not vars(tensor)
+        and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+    )
+    if not plain:
+        return tensor.__reduce_ex__(5)
+    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    buffer = pickle.PickleBuffer(flat)
+    return _make_tensor, (buffer, tensor.dtype, tuple(tensor.shape), tensor.requires_grad)
+
+
+def _make_tensor(buffer: Any, dtype: Any, shape: tuple[int, ...], requires_grad: bool) -> Any:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the buffer is read-only, and torch cannot express that:
+        tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+    if os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS") != "1":
+        tensor = tensor.clone()  # a write to the shared memory would end the process
+    return tensor.requires_grad_() if requires_grad else tensor

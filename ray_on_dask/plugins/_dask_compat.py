@@ -1,0 +1,179 @@
+"""Everything of `distributed` that is not public: one function each, and nowhere else.
+
+`check` says at start-up, in one sentence, if a release has changed what is used here; the tests
+under `tests/plugins/test_dask_compat.py` say it function by function.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+#: The client that wants all keys of this package's: registered and released by the scheduler.
+CLIENT = "ray_on_dask"
+
+
+def check(scheduler: Any) -> list[str]:
+    """What this module needs of a scheduler and does not find; [] if all is well."""
+    missing = [
+        name
+        for name in (
+            "stream_handlers", "handlers", "extensions", "worker_send", "update_data",
+            "client_desires_keys", "client_releases_keys", "http_application", "idle_since",
+            "task_prefixes", "adaptive_target",
+        )
+        if not hasattr(scheduler, name)
+    ]  # fmt: skip
+    parameters = inspect.signature(type(scheduler).update_data).parameters
+    missing += [f"update_data({name}=)" for name in ("who_has", "nbytes", "client")
+                if name not in parameters]  # fmt: skip
+    return missing
+
+
+# -- scheduler: messages -----------------------------------------------------------------
+
+
+def claim(scheduler: Any, name: str, plugin: Any) -> bool:
+    """Be the one plugin of that name, or learn that another is."""
+    return scheduler.extensions.setdefault(name, plugin) is plugin
+
+
+def disown(scheduler: Any, name: str) -> None:
+    """No longer be it."""
+    scheduler.extensions.pop(name, None)
+
+
+def claimed(scheduler: Any, name: str) -> Any:
+    """The plugin that has claimed a name, or None."""
+    return scheduler.extensions.get(name)
+
+
+def on_rpc(scheduler: Any, handlers: dict[str, Callable[..., Any]]) -> None:
+    """Answer these calls of clients (`client.scheduler.<name>`)."""
+    scheduler.handlers.update(handlers)
+
+
+def on_stream(server: Any, handlers: dict[str, Callable[..., Any]]) -> None:
+    """Take these messages of a stream, of a scheduler's or a worker's."""
+    server.stream_handlers.update(handlers)
+
+
+def send_to_worker(scheduler: Any, address: str, message: dict[str, Any]) -> bool:
+    """Send on the worker's stream; False if it is gone."""
+    if address not in scheduler.stream_comms:
+        return False
+    scheduler.worker_send(address, message)
+    return True
+
+
+def hurry_stream(scheduler: Any, address: str) -> None:
+    """Send what goes to this worker at once, not every few milliseconds."""
+    comm = scheduler.stream_comms.get(address)
+    if comm is not None:
+        comm.interval = 0
+
+
+def hurry_worker_stream(worker: Any) -> None:
+    """The same for what this worker sends."""
+    worker.batched_stream.interval = 0
+
+
+def send_to_scheduler(worker: Any, message: dict[str, Any]) -> None:
+    """Send on the worker's own stream."""
+    worker.batched_send(message)
+
+
+# -- scheduler: keys ----------------------------------------------------------------------
+
+
+def register_objects(scheduler: Any, worker: str, sizes: dict[str, int]) -> None:
+    """Objects that lie with a worker are Dask keys from now on, wanted by our pseudo-client."""
+    if sizes and worker in scheduler.workers:
+        scheduler.update_data(
+            who_has={key: [worker] for key in sizes}, nbytes=sizes, client=CLIENT
+        )
+
+
+def release_objects(scheduler: Any, keys: Iterable[str]) -> None:
+    """Nobody of ours wants these keys any more."""
+    if CLIENT in scheduler.clients:
+        known = [key for key in keys if key in scheduler.tasks]
+        if known:
+            scheduler.client_releases_keys(keys=known, client=CLIENT)
+
+
+def want_object(scheduler: Any, key: str, client: str) -> None:
+    """A real client wants a key of ours too."""
+    scheduler.client_desires_keys(keys=[key], client=client)
+
+
+def running_tasks(scheduler: Any, address: str) -> int:
+    """Tasks of Dask's own that a worker has been given."""
+    state = scheduler.workers.get(address)
+    return 0 if state is None else min(len(state.processing), state.nthreads)
+
+
+def keep_awake(scheduler: Any) -> None:
+    """The scheduler is not idle, whatever its own tasks say."""
+    scheduler.idle_since = None
+
+
+# -- scheduler: what people see ----------------------------------------------------------------
+
+
+def show_runs(scheduler: Any, worker: str, thread: int, runs: list[tuple[str, float, float, bool]]) -> None:  # fmt: skip
+    """Put (key, start, stop, ok) on the Task Stream, in the row of `thread`."""
+    stream = scheduler.plugins.get("task-stream")
+    if stream is None:
+        from distributed.diagnostics.task_stream import TaskStreamPlugin
+
+        stream = TaskStreamPlugin(scheduler)
+        scheduler.add_plugin(stream)
+    for key, start, stop, ok in runs:
+        stream.buffer.append(
+            {
+                "key": key, "worker": worker, "thread": thread, "nbytes": 0, "type": b"",
+                "typename": "", "status": "OK" if ok else "error", "stimulus_id": CLIENT,
+                "startstops": ({"action": "compute", "start": start, "stop": stop},),
+            }
+        )  # fmt: skip
+        stream.index += 1
+
+
+def show_counts(scheduler: Any, counts: dict[str, tuple[int, int]]) -> None:
+    """Count {function: (done, failed)} on the Progress page."""
+    from distributed.scheduler import TaskPrefix
+
+    for name, (done, failed) in counts.items():
+        prefix = scheduler.task_prefixes.get(name)
+        if prefix is None:
+            prefix = scheduler.task_prefixes[name] = TaskPrefix(name)
+        prefix.state_counts["memory"] += done
+        prefix.state_counts["erred"] += failed
+
+
+def add_routes(server: Any, routes: list[tuple[str, type, dict[str, Any]]]) -> None:
+    """Serve these on the server's HTTP port."""
+    server.http_application.add_handlers(".*$", routes)
+
+
+# -- worker ----------------------------------------------------------------------------------
+
+
+def add_data(worker: Any, data: dict[str, Any]) -> None:
+    """Put values into a worker's memory, as results are."""
+    worker.update_data(data)
+
+
+def worker_resources(worker: Any) -> dict[str, float]:
+    """What `dask worker --resources` was given."""
+    return dict(worker.state.total_resources)
+
+
+# -- client ------------------------------------------------------------------------------------
+
+
+def ask_scheduler(client: Any, name: str, **args: Any) -> Any:
+    """Call one of our RPC handlers, from a client of any kind, blocking."""
+    return client.sync(getattr(client.scheduler, name), **args)

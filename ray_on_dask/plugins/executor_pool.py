@@ -1,0 +1,356 @@
+"""The executors of one node: made, given to leases and actors, kept a while, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.core.gpus import Gpus
+from ray_on_dask.core.resources import GPU
+from ray_on_dask.ids import new_process_name
+from ray_on_dask.plugins.log_reader import LogReader
+from ray_on_dask.runtime.status_page import StatusPage
+from ray_on_dask.wire import messages as m
+
+if TYPE_CHECKING:
+    from ray_on_dask.plugins.hub import Line
+    from ray_on_dask.plugins.node import NodeManager
+
+logger = logging.getLogger("ray_on_dask")
+
+#: Seconds that an executor beyond the number of CPUs is kept idle.
+KEEP_IDLE = 3.0
+#: Seconds for an executor to say hello.
+START_TIMEOUT = 60.0
+
+
+@dataclass(eq=False)
+class ExecutorRecord:
+    """An executor as its node knows it."""
+
+    name: str
+    address: str
+    pid: int = 0
+    line: Line | None = None
+    job: int = 0
+    runtime_env: str = ""
+    #: What `max_calls` function it is kept for, b"" for any.
+    function: bytes = b""
+    lease: int = 0
+    actor: bytes = b""
+    gpus: list[int] = field(default_factory=list)
+    #: It held a GPU and may still have memory there: not used for another one.
+    used_gpu: bool = False
+    retiring: bool = False
+    idle_since: float = 0.0
+    #: Why it is being killed, for those who will ask.
+    doom: str = ""
+    #: What to do when it has said hello.
+    on_hello: Callable[[ExecutorRecord], None] | None = None
+    logs: list[LogReader] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given away."""
+        return bool(self.line) and not (self.lease or self.actor or self.retiring or self.doom)
+
+
+class ExecutorPool:
+    """Finds an executor for each lease: one that has served the job, a blank one, a new one."""
+
+    def __init__(self, node: NodeManager, gpu_ids: list[int]):
+        self.node = node
+        self.executors: dict[str, ExecutorRecord] = {}
+        self.gpus = Gpus.of(gpu_ids)
+        self.by_lease: dict[int, ExecutorRecord] = {}
+        #: Blank executors to have at hand.
+        self.spares = 0
+        self.forked = 0
+        self._gave_up = 0
+
+    # -- making ------------------------------------------------------------------------
+
+    def start(
+        self, on_hello: Callable[[ExecutorRecord], None] | None = None, env: dict[str, str] | None = None
+    ) -> ExecutorRecord:
+        """Fork an executor; with `env`, start a fresh interpreter with these variables."""
+        node = self.node
+        name = new_process_name()
+        address = os.path.join(node.directories.session_dir, f"x-{name}")
+        record = ExecutorRecord(name, address, on_hello=on_hello)
+        self.executors[name] = record
+        params = {
+            "entry": "ray_on_dask.runtime.executor:main", "name": name, "hub": node.hub_path,
+            "address": address, "node": node.name, "shm": node.directories.shm_dir,
+            "capacity": node.capacity, "ip": node.ip,
+        }  # fmt: skip
+        self.forked += 1
+        if env is None:
+            node.zygote.fork(name, params)
+        else:
+            start = (
+                "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+                "from ray_on_dask.runtime.executor import main; "
+                "sys.exit(main(json.loads(sys.argv.pop(1))))"
+            )
+            command = [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(params)]
+            node.zygote.spawn(name, command, env=env)
+        return record
+
+    def keep_spares(self, count: int) -> None:
+        """Have so many blank executors at hand from now on."""
+        self.spares = count
+        self._restock()
+
+    def _restock(self) -> None:
+        blank = sum(not x.job and not x.lease and not x.on_hello for x in self.executors.values())
+        for _ in range(self.spares - blank):
+            self.start()
+
+    def on_hello(self, line: Line, hello: m.Hello) -> None:
+        """An executor is up."""
+        record = self.executors.get(hello.process)
+        if record is None:
+            line.close()
+            return
+        record.line = line
+        record.pid = hello.pid
+        record.idle_since = self.node.now()
+        waiting, record.on_hello = record.on_hello, None
+        if waiting is not None:
+            waiting(record)
+
+    def on_forked(self, name: str, pid: int, out: int | None, err: int | None) -> None:
+        """The zygote has made it; its output comes in these."""
+        record = self.executors.get(name)
+        for fd, is_error in ((out, False), (err, True)):
+            if fd is None:
+                continue
+            if record is None:
+                os.close(fd)
+                continue
+            record.logs.append(LogReader(fd, self._log_sender(record, is_error)))
+        if record is not None:
+            record.pid = pid
+
+    def _log_sender(self, record: ExecutorRecord, is_error: bool) -> Callable[[str, list[str]], None]:
+        def send(name: str, lines: list[str]) -> None:
+            self.node.up(
+                self.node.name,
+                m.LogLines(record.job, name, record.pid, self.node.ip, lines, is_error),
+            )
+
+        return send
+
+    # -- leases --------------------------------------------------------------------------
+
+    def lease(self, msg: m.StartLease) -> None:
+        """Find an executor for a lease of tasks."""
+        spec = msg.spec
+        gpus = self.gpus.take(msg.lease, spec.resources.get(GPU, 0))
+        runtime_env = spec.runtime_env or msg.config.runtime_env
+        function = spec.function if spec.max_calls else b""
+
+        def begin(record: ExecutorRecord) -> None:
+            self._adopt(record, msg.job, msg.config, runtime_env)
+            record.lease, record.gpus, record.function = msg.lease, gpus, function
+            record.used_gpu = record.used_gpu or bool(gpus)
+            self.by_lease[msg.lease] = record
+            assert record.line is not None
+            record.line.send(m.BeginLease(msg.lease, msg.owner, spec, gpus))
+            self.node.up(
+                self.node.name,
+                m.LeaseStarted(msg.lease, record.name, record.address, record.pid, gpus),
+            )
+
+        self._with_executor(msg.lease, msg.job, runtime_env, function, gpus, begin)
+
+    def actor(self, msg: m.StartActor) -> None:
+        """Find an executor for an actor."""
+        gpus = self.gpus.take(msg.lease, msg.spec.lifetime.get(GPU, 0))
+        runtime_env = msg.spec.runtime_env or msg.config.runtime_env
+
+        def begin(record: ExecutorRecord) -> None:
+            self._adopt(record, msg.job, msg.config, runtime_env)
+            record.lease, record.actor, record.gpus = msg.lease, msg.spec.id, gpus
+            self.by_lease[msg.lease] = record
+            assert record.line is not None
+            record.line.send(m.BecomeActor(msg.lease, msg.spec, msg.incarnation, gpus))
+            self.node.up(
+                self.node.name,
+                m.LeaseStarted(msg.lease, record.name, record.address, record.pid, gpus),
+            )
+
+        self._with_executor(msg.lease, msg.job, runtime_env, b"", gpus, begin)
+
+    def _with_executor(
+        self, lease: int, job: int, runtime_env: str, function: bytes, gpus: list[int],
+        begin: Callable[[ExecutorRecord], None],
+    ) -> None:  # fmt: skip
+        record = self._find(job, runtime_env, function, gpus)
+        if record is not None:
+            begin(record)
+            self._restock_soon()
+            return
+        environment = json.loads(runtime_env) if runtime_env else {}
+        problem = _problem(environment)
+        if problem:
+            self.gpus.give(lease)
+            self.node.up(self.node.name, m.LeaseStarted(lease, "", "", 0, [], problem))
+            return
+        self.start(begin, environment.get("env_vars") or None)
+
+    def _restock_soon(self) -> None:
+        asyncio.get_running_loop().call_later(0.05, self._restock)
+
+    def _find(
+        self, job: int, runtime_env: str, function: bytes, gpus: list[int]
+    ) -> ExecutorRecord | None:
+        blank = None
+        for record in self.executors.values():
+            if not record.idle:
+                continue
+            if record.used_gpu and gpus and record.gpus != gpus:
+                continue
+            if record.job == job and record.runtime_env == runtime_env:
+                if record.function == function:
+                    return record
+            elif not record.job and blank is None and "env_vars" not in runtime_env:
+                blank = record
+        return blank
+
+    def _adopt(
+        self, record: ExecutorRecord, job: int, config: m.JobConfig, runtime_env: str
+    ) -> None:
+        if record.job:
+            return
+        record.job, record.runtime_env = job, runtime_env
+        assert record.line is not None
+        record.line.send(m.Adopt(job, config, runtime_env))
+        if config.redirect_output:
+            logs = os.path.join(self.node.directories.session_dir, "logs")
+            os.makedirs(logs, exist_ok=True)
+            for reader, end in zip(record.logs, ("out", "err"), strict=False):
+                reader.log_to(os.path.join(logs, f"worker-{record.name}-{record.pid}.{end}"))
+
+    def end_lease(self, lease: int) -> None:
+        """A lease is over: tell its executor, which is free for others."""
+        record = self.by_lease.pop(lease, None)
+        self.gpus.give(lease)
+        if record is None or record.actor:
+            return
+        record.lease = 0
+        record.idle_since = self.node.now()
+        if record.line is not None:
+            record.line.send(m.EndLease(lease))
+
+    def lease_ended(self, name: str, lease: int) -> None:
+        """The executor says that nothing of a lease is left."""
+        record = self.executors.get(name)
+        if record is not None and record.lease == lease and not record.actor:
+            record.lease = 0
+            record.idle_since = self.node.now()
+        self.by_lease.pop(lease, None)
+        self.gpus.give(lease)
+
+    def retire(self, name: str) -> None:
+        """An executor takes no more work."""
+        record = self.executors.get(name)
+        if record is not None:
+            record.retiring = True
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def kill(self, name: str, reason: str) -> None:
+        """End an executor's process now."""
+        record = self.executors.get(name)
+        if record is not None:
+            record.doom = record.doom or reason
+            if record.pid:
+                self.node.zygote.kill(record.pid)
+
+    def end_job(self, job: int) -> None:
+        """The driver is gone: so are its executors."""
+        for record in list(self.executors.values()):
+            if record.job == job:
+                self.kill(record.name, "its driver has exited")
+
+    def on_exited(self, name: str, pid: int, status: int) -> None:
+        """A process is gone: who depended on it is told, what it left is cleared away."""
+        record = self.executors.pop(name, None)
+        if record is None:
+            return
+        for reader in record.logs:
+            reader.flush()
+        page = os.path.join(self.node.directories.shm_dir, f"p-{name}")
+        running = b""
+        if os.path.exists(page):
+            running = StatusPage.read(page)
+            os.unlink(page)
+        if os.path.exists(record.address):
+            os.unlink(record.address)
+        if record.lease:
+            self.by_lease.pop(record.lease, None)
+            self.gpus.give(record.lease)
+        reason = record.doom or _how(status)
+        self.node.writer_gone(name, pid)
+        self.node.up(self.node.name, m.Lost(name, reason, running, status))
+        if record.on_hello is not None and not self.node.closing:
+            self._try_again(record)
+
+    def _try_again(self, record: ExecutorRecord) -> None:
+        """It died before it was up: the lease it was for needs another."""
+        self._gave_up += 1
+        if self._gave_up > 100:
+            logger.error("executors die before they are up; see the node's log")
+            return
+        self.start(record.on_hello)
+
+    def on_all_lost(self) -> None:
+        """The zygote has died, and all executors with it."""
+        for record in list(self.executors.values()):
+            record.doom = "its zygote died"
+            self.on_exited(record.name, record.pid, -9)
+
+    def reap(self, now: float) -> None:
+        """End executors that have been idle for long, if there are more than CPUs."""
+        idle = sorted(
+            (x for x in self.executors.values() if x.idle and x.job), key=lambda x: x.idle_since
+        )
+        for record in idle[: max(0, len(idle) - self.node.cpus)]:
+            if now - record.idle_since > KEEP_IDLE and record.line is not None:
+                record.retiring = True
+                record.line.send(m.Exit(False, "idle"))
+        self._restock()
+
+
+def _how(status: int) -> str:
+    """How a process ended, in words."""
+    if status < 0:
+        import signal
+
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+    return f"exited with code {status}"
+
+
+def _problem(environment: dict[str, Any]) -> str:
+    """Why a runtime environment cannot be had, "" if it can."""
+    for key in ("pip", "conda", "container", "uv", "image_uri"):
+        if environment.get(key):
+            return (
+                f"runtime_env {key!r} is not supported: install packages where the Dask workers run"
+            )
+    folders = [environment.get("working_dir"), *environment.get("py_modules", ())]
+    for folder in folders:
+        if folder and not os.path.exists(folder):
+            return f"runtime_env names {folder!r}, which does not exist on this node"
+    return ""

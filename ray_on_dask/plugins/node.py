@@ -1,0 +1,254 @@
+"""The node manager: what hangs on one Dask worker, its hub, executors, store and directories.
+
+It runs in the worker's event loop and never blocks it. Messages of its processes that are not for
+it go up to the control store unopened; what comes down is for a process, or for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
+from ray_on_dask.ids import NodeID
+from ray_on_dask.objectstore.usage import clear_usage
+from ray_on_dask.plugins.executor_pool import ExecutorPool
+from ray_on_dask.plugins.hub import Line, start_hub
+from ray_on_dask.runtime.directories import NodeDirectories, host_id, sweep
+from ray_on_dask.runtime.zygote_client import ZygoteClient
+from ray_on_dask.wire import messages as m
+
+logger = logging.getLogger("ray_on_dask")
+
+#: Modules that the zygote has imported before it forks.
+PRELOAD = (
+    "ray_on_dask.runtime.executor",
+    "ray_on_dask.pickler",
+    "ray_on_dask.exceptions",
+    "ray_on_dask.error_serialization",
+    "ray_on_dask.api",
+)
+
+
+@dataclass
+class NodeOptions:
+    """How a node is set up."""
+
+    resources: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    gpu_ids: list[int] = field(default_factory=list)
+    capacity: int = 0
+    plasma_directory: str | None = None
+    temp_dir: str | None = None
+    ip: str = ""
+    spares: int = 0
+    head: bool = False
+
+
+class NodeManager:
+    """One node.
+
+    Parameters
+    ----------
+    options : NodeOptions
+    up : callable
+        ``up(sender, message)`` hands a message to the control store.
+    """
+
+    def __init__(self, options: NodeOptions, up: Callable[[str, Any], None]):
+        self.options = options
+        self.up = up
+        self.name = NodeID.from_random().hex()
+        self.capacity = options.capacity
+        self.ip = options.ip or socket.gethostbyname(socket.gethostname())
+        self.cpus = max(1, options.resources.get("CPU", 0) // 10_000)
+        self.closing = False
+        self.lines: dict[str, Line] = {}
+        self.objects = StoredObjects()
+        #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
+        self.on_objects: Callable[[list[Any], list[bytes]], None] = lambda new, gone: None
+        self.directories = NodeDirectories.create(
+            options.temp_dir, options.plasma_directory, self.name[:16]
+        )
+        self.hub_path = os.path.join(self.directories.session_dir, "hub")
+        self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
+        self.pool = ExecutorPool(self, options.gpu_ids)
+        self._server: asyncio.AbstractServer | None = None
+        self._children: dict[str, Callable[[int], None]] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            m.StartLease: self.pool.lease,
+            m.StartActor: self.pool.actor,
+            m.EndLease: lambda msg: self.pool.end_lease(msg.lease),
+            m.FreeObjects: self._free,
+            m.JobEnded: lambda msg: self.pool.end_job(msg.job),
+            m.KillActor: self._kill_actor,
+        }
+
+    @staticmethod
+    def now() -> float:
+        """The clock of the node."""
+        return time.monotonic()
+
+    async def start(self) -> None:
+        """Open the hub and start the zygote."""
+        self.zygote.start(
+            self.directories.session_dir,
+            self.directories.shm_dir,
+            preload=PRELOAD,
+            inherit=self.directories.locks,
+        )
+        self._server = await start_hub(self, self.hub_path)
+        asyncio.get_running_loop().run_in_executor(
+            None, sweep, self.options.temp_dir, self.options.plasma_directory
+        )
+        self.pool.keep_spares(self.options.spares)
+
+    # -- messages of its processes ---------------------------------------------------------
+
+    def on_message(self, line: Line, message: Any) -> None:
+        """A process says something."""
+        kind = type(message)
+        if not line.process:
+            if kind is m.Hello:
+                self._on_hello(line, message)
+            else:
+                line.close()
+        elif kind is m.Sealed:
+            self._sealed(line.process, message)
+        elif kind is m.FreeObjects:
+            self._free(message)
+        elif kind is m.Retired:
+            self.pool.retire(line.process)
+        else:
+            if kind is m.LeaseEnded:
+                self.pool.lease_ended(line.process, message.lease)
+            self.up(line.process, message)
+
+    def _on_hello(self, line: Line, hello: m.Hello) -> None:
+        line.process, line.kind, line.pid = hello.process, hello.kind, hello.pid
+        self.lines[hello.process] = line
+        self.up(self.name, hello)
+        if hello.kind == "executor":
+            self.pool.on_hello(line, hello)
+
+    def on_line_lost(self, line: Line) -> None:
+        """A process has hung up."""
+        if self.lines.get(line.process) is line:
+            del self.lines[line.process]
+        if line.kind == "driver":
+            self.writer_gone(line.process, line.pid)
+            self.up(self.name, m.Lost(line.process, "the driver has exited"))
+        elif line.kind == "executor" and line.process in self.pool.executors:
+            self.pool.kill(line.process, "")  # it lives, but nobody can talk to it any more
+
+    # -- messages from above ------------------------------------------------------------------
+
+    def down(self, to: str, message: Any) -> None:
+        """The control store says something, to this node or to one of its processes."""
+        if to == self.name:
+            handler = self._handlers.get(type(message))
+            if handler is not None:
+                handler(message)
+            return
+        line = self.lines.get(to)
+        if line is not None:
+            line.send(message)
+
+    def _kill_actor(self, message: m.KillActor) -> None:
+        for record in self.pool.executors.values():
+            if record.actor == message.actor:
+                self.pool.kill(record.name, message.reason or "killed by ray.kill")
+
+    # -- the store --------------------------------------------------------------------------------
+
+    def _sealed(self, writer: str, message: m.Sealed) -> None:
+        self._carry_out(self.objects.sealed(writer, message.id, message.at, message.key))
+        stored = self.objects.objects.get(message.id)
+        if stored is not None:
+            self.on_objects([stored], [])
+
+    def _free(self, message: m.FreeObjects) -> None:
+        for id in message.ids:
+            self._carry_out(self.objects.freed(id))
+        self.on_objects([], message.ids)
+
+    def writer_gone(self, name: str, pid: int) -> None:
+        """A process that may have written objects is gone."""
+        directory = self.directories.shm_dir
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return
+        files = [
+            os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]
+        ]
+        self._carry_out(self.objects.writer_gone(name, files))
+        if pid and not self.objects.bytes_of(name):
+            clear_usage(directory, pid)
+
+    def _carry_out(self, instructions: list[TellWriter | RemoveFile]) -> None:
+        for what in instructions:
+            if isinstance(what, RemoveFile):
+                try:
+                    os.unlink(what.path)
+                except FileNotFoundError:
+                    continue
+            elif (line := self.lines.get(what.writer)) is not None:
+                line.send(m.SpaceFreed([what.place]))
+
+    # -- children ----------------------------------------------------------------------------------
+
+    def spawn(
+        self, name: str, command: list[str], on_exited: Callable[[int], None], **options: Any
+    ) -> None:
+        """Start a program that dies with this node (a Redis server, say)."""
+        self._children[name] = on_exited
+        self.zygote.spawn(name, command, **options)
+
+    def _on_forked(self, name: str, pid: int, out: int | None, err: int | None) -> None:
+        if name in self._children:
+            for fd in (out, err):
+                if fd is not None:
+                    os.close(fd)
+            return
+        self.pool.on_forked(name, pid, out, err)
+
+    def _on_exited(self, name: str, pid: int, status: int) -> None:
+        ended = self._children.pop(name, None)
+        if ended is not None:
+            ended(status)
+            return
+        self.pool.on_exited(name, pid, status)
+
+    def _on_zygote_lost(self) -> None:
+        self.pool.on_all_lost()
+
+    def tick(self, now: float) -> None:
+        """To be called each second or so."""
+        self.pool.reap(now)
+
+    async def close(self) -> None:
+        """End every process of the node and remove its directories."""
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        await self.zygote.close()
+        for line in list(self.lines.values()):
+            line.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.directories.remove)
+
+    def facts(self) -> dict[str, Any]:
+        """What the node says of itself when it joins."""
+        return {
+            "name": self.name, "ip": self.ip, "hostname": socket.gethostname(),
+            "host": host_id(), "hub": self.hub_path, "shm": self.directories.shm_dir,
+            "session_dir": self.directories.session_dir, "pid": os.getpid(),
+            "resources": self.options.resources, "labels": self.options.labels,
+            "head": self.options.head,
+        }  # fmt: skip

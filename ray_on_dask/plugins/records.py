@@ -1,0 +1,62 @@
+"""What the control store keeps for people: task runs on the dashboard, errors in Redis."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ray_on_dask.core.control import Record
+from ray_on_dask.plugins import _dask_compat as dask
+from ray_on_dask.wire.messages import ErrorRecord, TaskEvents
+
+#: Runs kept for `timeline`.
+RUNS_MAX = 100_000
+
+
+class Records:
+    """Takes records as they come; nothing here blocks the loop."""
+
+    def __init__(self, scheduler: Any, session: dict[str, Any]):
+        self.scheduler = scheduler
+        self.session = session
+        #: (job, node, pid, name, task, start, stop, ok) of the latest runs.
+        self.runs: deque[tuple[int, str, int, str, bytes, float, float, bool]] = deque(
+            maxlen=RUNS_MAX
+        )
+        self.counts: dict[str, list[float]] = {}
+        self.writer: Any = None
+
+    def take(self, record: Record, address: str) -> None:
+        """Keep one record."""
+        message = record.message
+        if isinstance(message, TaskEvents):
+            self._ran(message, record.node, address)
+        elif isinstance(message, ErrorRecord) and self.writer is not None:
+            self.writer.put(
+                {
+                    "type": message.kind, "message": message.message, "data": message.data,
+                    "timestamp": message.timestamp, "job_id": str(message.job),
+                }
+            )  # fmt: skip
+
+    def _ran(self, events: TaskEvents, node: str, address: str) -> None:
+        for task, name, start, stop, ok in events.runs:
+            self.runs.append((events.job, node, events.pid, name, task, start, stop, ok))
+        for name, (number, seconds, failed) in events.counts.items():
+            count = self.counts.setdefault(name, [0, 0.0, 0])
+            count[0] += number
+            count[1] += seconds
+            count[2] += failed
+        dask.show_runs(
+            self.scheduler, address, events.pid,
+            [(f"{name}-{task.hex()}", start, stop, ok) for task, name, start, stop, ok in events.runs],
+        )  # fmt: skip
+        dask.show_counts(
+            self.scheduler,
+            {name: (n - failed, failed) for name, (n, _, failed) in events.counts.items()},
+        )
+
+    def close(self) -> None:
+        """Stop writing."""
+        if self.writer is not None:
+            self.writer.close()

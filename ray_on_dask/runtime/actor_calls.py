@@ -1,0 +1,308 @@
+"""Calls of actors' methods at their caller: in order, straight to the actor's process."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.ids import INDEX, index_bytes
+from ray_on_dask.runtime import arguments, failures
+from ray_on_dask.runtime.object_ref import Entry, ref_to
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.channel import Channel
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: Calls that are collected while the line is busy, before they are sent without being asked for.
+BATCH = 32
+
+
+class Call:
+    """One call of a method, until its result is there."""
+
+    __slots__ = (
+        "actor", "data", "exceptions", "lease", "missing", "packed", "parent", "retries", "returns",
+        "sent", "state", "stream", "task", "urgent",
+    )  # fmt: skip
+
+    def __init__(self, actor: CalledActor, task: m.Task, packed: arguments.Arguments):
+        self.actor = actor
+        self.task = task
+        self.packed = packed
+        self.returns: list[Entry] = []
+        self.retries = 0
+        #: `retry_exceptions` of the method.
+        self.exceptions: Any = False
+        self.missing = 0
+        self.sent = False
+        self.stream: Any = None
+        self.parent = b""
+        #: For those who look at tasks: an actor's call needs no lease.
+        self.lease = True
+
+
+class CalledActor:
+    """What one caller knows of one actor."""
+
+    def __init__(self, id: bytes):
+        self.id = id
+        self.state = "UNKNOWN"
+        self.incarnation = -1
+        self.process = ""
+        self.error = b""
+        self.line: Channel | None = None
+        #: Calls not sent yet, and sent but not answered, in order.
+        self.queue: deque[Call] = deque()
+        self.aboard: dict[bytes, Call] = {}
+        self.out_of_order = False
+        self.max_pending = -1
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.queue and not self.aboard
+
+
+class ActorCalls:
+    """The calls of one process."""
+
+    def __init__(self, process: Process):
+        self.process = process
+        self.actors: dict[bytes, CalledActor] = {}
+        self._dirty: set[CalledActor] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any call has no result yet."""
+        return any(not actor.idle for actor in self.actors.values())
+
+    def known(self, id: bytes) -> CalledActor:
+        """The actor's record; the control store is asked to tell of it when it is new."""
+        actor = self.actors.get(id)
+        if actor is None:
+            actor = self.actors[id] = CalledActor(id)
+            self.process.to_hub(m.WatchActor(id))
+        return actor
+
+    # -- calling ---------------------------------------------------------------------
+
+    def call(self, actor_id: bytes, task: m.Task, packed: arguments.Arguments, plan: Any) -> Any:
+        """Make a call; its ref, refs, generator, or None.
+
+        Parameters
+        ----------
+        plan : MethodPlan
+            `retries`, `exceptions`, `out_of_order`, `max_pending` and the handle's `ref`.
+        """
+        with self.process.lock:
+            actor = self.known(actor_id)
+            actor.out_of_order = plan.out_of_order
+            if 0 <= plan.max_pending <= len(actor.queue) + len(actor.aboard):
+                from ray_on_dask.exceptions import PendingCallsLimitExceeded
+
+                raise PendingCallsLimitExceeded(
+                    f"The actor has {plan.max_pending} calls pending, its max_pending_calls."
+                )
+            call = Call(actor, task, packed)
+            call.retries, call.exceptions = plan.retries, plan.exceptions
+            call.parent = self.process.current_task
+            if plan.ref is not None:
+                packed.holding = [*packed.holding, plan.ref]
+            out = self._returns(call)
+            self._enqueue(call)
+            if self.process._hub_out:
+                self.process.send_out()
+        return out
+
+    def _returns(self, call: Call) -> Any:
+        task = call.task
+        if task.flags & m.STREAM:
+            return self.process.streams.open(call)
+        if task.returns == 1:
+            entry = Entry(task.id + INDEX[0], data=call)
+            call.returns = [entry]
+            return ref_to(entry)
+        call.returns = [Entry(task.id + index_bytes(i), data=call) for i in range(task.returns)]
+        return [ref_to(entry) for entry in call.returns] or None
+
+    def _enqueue(self, call: Call) -> None:
+        actor = call.actor
+        if actor.state == "DEAD":
+            self._fail(call, actor.error)
+            return
+        if call.packed.dependencies:
+            pending = arguments.pending_of(call.packed)
+            call.missing = len(pending)
+            for entry in pending:
+                self.process.references.when_ready(entry, lambda e, c=call: self._arrived(c))
+        actor.queue.append(call)
+        if actor.line is not None and not call.missing:
+            if not actor.aboard or len(actor.queue) >= BATCH:
+                self.send(actor)
+            else:
+                self._dirty.add(actor)
+
+    def _arrived(self, call: Call) -> None:
+        call.missing -= 1
+        if not call.missing:
+            self.send(call.actor)
+
+    def send(self, actor: CalledActor) -> None:
+        """Send what can be sent, in order."""
+        line, queue = actor.line, actor.queue
+        if line is None or not queue:
+            return
+        batch: list[m.Task] = []
+        waiting: list[Call] = []
+        while queue:
+            call = queue[0]
+            if call.missing:
+                if not actor.out_of_order:
+                    break
+                waiting.append(queue.popleft())
+                continue
+            queue.popleft()
+            if self._blame_arguments(call):
+                continue
+            if not call.sent:
+                call.sent = True
+                arguments.attach(self.process, call.task, call.packed)
+            actor.aboard[call.task.id] = call
+            batch.append(call.task)
+        queue.extendleft(reversed(waiting))
+        if batch:
+            if self.process._hub_out:
+                self.process.send_out()
+            line.send(m.Push(0, batch))
+
+    def _blame_arguments(self, call: Call) -> bool:
+        for _, ref in call.packed.dependencies:
+            if ref._entry.kind in (m.ERROR, m.FREED):
+                self._fail(call, failures.of_argument(call.task.name, ref._entry))
+                return True
+        return False
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        while self._dirty:
+            self.send(self._dirty.pop())
+
+    # -- results -------------------------------------------------------------------------
+
+    def on_results(self, channel: Channel, message: m.Results) -> None:
+        """Calls have ended."""
+        complete = self.process.references.complete
+        actors = set()
+        for result in message.results:
+            actor = channel.state_actor
+            call = actor.aboard.pop(result.task, None) if actor is not None else None
+            if call is None:
+                continue
+            actors.add(actor)
+            if result.status == m.DONE:
+                for entry, value in zip(call.returns, result.values):
+                    complete(entry, value)
+                if call.stream is not None:
+                    self.process.streams.ended(call, result)
+            elif self._again(call, result):
+                actor.queue.appendleft(call)
+            else:
+                self._fail(call, result.values[0].data)
+        for actor in actors:
+            if actor.queue:
+                self.send(actor)
+
+    def _again(self, call: Call, result: m.Result) -> bool:
+        if result.status != m.FAILED or not call.exceptions or not call.retries:
+            return False
+        if call.exceptions is not True:
+            from ray_on_dask.error_serialization import loads_error
+
+            if not isinstance(loads_error(result.values[0].data), tuple(call.exceptions)):
+                return False
+        return self._charge(call)
+
+    @staticmethod
+    def _charge(call: Call) -> bool:
+        if not call.retries:
+            return False
+        if call.retries > 0:
+            call.retries -= 1
+        call.task.attempt += 1
+        return True
+
+    def _fail(self, call: Call, error: bytes) -> None:
+        value = m.Value(m.ERROR, error)
+        for entry in call.returns:
+            self.process.references.complete(entry, value)
+        if call.stream is not None:
+            self.process.streams.failed(call, value)
+
+    # -- life of the actor ------------------------------------------------------------------
+
+    def on_actor_state(self, channel: Channel, message: m.ActorState) -> None:
+        """The control store tells of an actor."""
+        actor = self.actors.get(message.actor)
+        if actor is None or message.incarnation < actor.incarnation or actor.state == "DEAD":
+            return
+        if message.incarnation > actor.incarnation or message.state != "ALIVE":
+            self._leave_incarnation(actor, message)
+        actor.state = message.state
+        actor.incarnation = message.incarnation
+        actor.error = message.error
+        if message.state == "ALIVE" and actor.line is None:
+            self._connect(actor, message)
+        elif message.state == "DEAD":
+            queue, actor.queue = actor.queue, deque()
+            for call in queue:
+                self._fail(call, message.error)
+
+    def _leave_incarnation(self, actor: CalledActor, message: m.ActorState) -> None:
+        """Its process is gone: calls that were aboard are tried again or fail."""
+        if actor.line is not None:
+            actor.line.close()
+            actor.line = None
+        aboard, actor.aboard = actor.aboard, {}
+        again: list[Call] = []
+        for call in aboard.values():
+            if message.state != "DEAD" and self._charge(call):
+                again.append(call)
+            else:
+                self._fail(call, message.error or failures.actor_unavailable(actor.id))
+        actor.queue.extendleft(reversed(again))
+
+    def _connect(self, actor: CalledActor, message: m.ActorState) -> None:
+        from ray_on_dask.wire.channel import connect
+
+        try:
+            sock = connect(message.address)
+        except OSError:
+            return  # it has died again: word of it is on the way
+        line = Channel(sock, self.process.reactor, self.process.on_messages, self._line_down)
+        line.peer = message.process
+        line.state_actor = actor
+        line.state = actor
+        line.send(m.Hello(self.process.name, "owner", 0))
+        actor.line = line
+        actor.process = message.process
+        self.send(actor)
+
+    def _line_down(self, channel: Channel) -> None:
+        """The actor's process has closed its end: what became of it is told by the control store."""
+        with self.process.lock:
+            actor = channel.state_actor
+            if actor is not None and actor.line is channel:
+                actor.line = None
+
+    # -- cancelling --------------------------------------------------------------------------
+
+    def cancel(self, call: Call, recursive: bool) -> None:
+        """Cancel a call: drop it where it waits, tell the actor if it has it."""
+        actor = call.actor
+        call.retries = 0
+        if call in actor.queue:
+            actor.queue.remove(call)
+            self._fail(call, failures.cancelled(call.task.id))
+        elif actor.line is not None:
+            actor.line.send(m.Cancel(call.task.id, False, recursive))

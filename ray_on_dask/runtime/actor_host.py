@@ -1,0 +1,356 @@
+"""An actor in its process: made once, then called, in the way its concurrency options say.
+
+A plain actor runs its calls in the main thread, in the order in which they come. One with
+`max_concurrency` or concurrency groups has a pool of threads a group. One with an `async def`
+method has an event loop, in the main thread, which reads the process's sockets too: no
+call changes threads on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.runtime import arguments, job_environment, output
+from ray_on_dask.runtime.interrupts import gone
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.channel import Channel
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.executor import Executor
+
+#: Calls at once of an asynchronous actor that does not say.
+ASYNC_CALLS = 1000
+
+
+class ActorExit(BaseException):
+    """Raised by `exit_actor` to unwind the call that it is in."""
+
+
+class ActorHost:
+    """Holds the actor's instance and runs its methods."""
+
+    def __init__(self, executor: Executor, message: m.BecomeActor):
+        self.executor = executor
+        self.spec = message.spec
+        self.id = message.spec.id
+        self.incarnation = message.incarnation
+        self.instance: Any = None
+        self.repr: str | None = None
+        #: Whether the main thread has still to make the instance.
+        self.wants_main = True
+        self.exiting = ""
+        self.calls_done = 0
+        self._calls: deque[tuple[Channel, m.Task]] = deque()
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._futures: dict[bytes, asyncio.Future[Any]] = {}
+        self._replies: dict[Channel, list[m.Result]] = {}
+        self._ready = False
+        self._active = 0
+        executor._last_lease = max(executor._last_lease, message.lease)
+        job_environment.begin_lease(
+            m.BeginLease(
+                message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus
+            )
+        )
+
+    # -- birth ------------------------------------------------------------------------
+
+    def take_main(self) -> None:
+        """Make the instance, and serve: the main thread comes here when the actor is assigned."""
+        self.wants_main = False
+        output.begin(self.spec.class_name)
+        try:
+            self._make()
+        except BaseException as error:
+            self._stillborn(error)
+        self._say_ready(b"")
+        if self.spec.is_async:
+            self._serve_loop()
+
+    def _make(self) -> None:
+        executor, spec = self.executor, self.spec
+        executor.functions.receive(m.Function(spec.function, spec.class_name, spec.pickled))
+        executor.references.on_trial = []
+        task = m.Task(
+            spec.id, spec.function, spec.args, list(spec.dependencies), name=spec.class_name
+        )
+        executor.begin(task, 0)
+        self._start_pools()
+        try:
+            cls = executor.functions.load(spec.function)
+            args, kwargs = arguments.unpack(executor, task)
+            if spec.is_async:
+                self._start_loop()
+            self.instance = cls.__new__(cls)  # so that `current_actor` works in `__init__`
+            executor.execution.call(self.instance.__init__, args, kwargs)
+            if type(self.instance).__repr__ is not object.__repr__:
+                self.repr = repr(self.instance)
+                output.rename(self.repr)
+            else:
+                self.repr = repr(self.instance)
+        finally:
+            executor.settle_trial()
+            executor.finish(task)
+
+    def _stillborn(self, error: BaseException) -> None:
+        from ray_on_dask.error_serialization import dumps_error
+        from ray_on_dask.exceptions import from_exception
+
+        executor = self.executor
+        made = from_exception(
+            f"{self.spec.class_name}.__init__", error, f"ray::{self.spec.class_name}.__init__",
+            os.getpid(), executor.ip,
+        )  # fmt: skip
+        self._say_ready(dumps_error(made))
+        executor.end(1)
+
+    def _say_ready(self, error: bytes) -> None:
+        with self.executor.lock:
+            self.executor.to_hub(m.ActorReady(self.id, self.incarnation, error))
+            self.executor.send_out()
+            self._ready = True
+            calls, self._calls = self._calls, deque()
+        for channel, task in calls:
+            self._dispatch(channel, task)
+        output.title(f"ray::{self.spec.class_name}")
+
+    # -- calls in -----------------------------------------------------------------------
+
+    def on_calls(self, channel: Channel, tasks: list[m.Task]) -> None:
+        """Calls have come, in order (under the process's lock)."""
+        if not self._ready:
+            self._calls.extend((channel, task) for task in tasks)
+            return
+        if self._loop is not None:
+            if threading.get_ident() == self.executor.main:
+                for task in tasks:
+                    self._dispatch(channel, task)
+            else:
+                self._loop.call_soon_threadsafe(self._dispatch_all, channel, tasks)
+            return
+        if self._pools:
+            for task in tasks:
+                self._dispatch(channel, task)
+            return
+        self.executor.queue.extend((channel, 0, task) for task in tasks)
+        self.executor.nudge()
+
+    def _dispatch_all(self, channel: Channel, tasks: list[m.Task]) -> None:
+        for task in tasks:
+            self._dispatch(channel, task)
+
+    def _dispatch(self, channel: Channel, task: m.Task) -> None:
+        if self._loop is not None:
+            future = self._loop.create_task(self._run_async(channel, task))
+            self._futures[task.id] = future
+        elif self._pools:
+            pool = self._pools.get(task.group) or self._pools[""]
+            self._active += 1
+            pool.submit(self._run_threaded, channel, task)
+        else:
+            self.executor.queue.append((channel, 0, task))
+            self.executor.nudge()
+
+    def _start_pools(self) -> None:
+        spec = self.spec
+        if spec.is_async or (spec.max_concurrency <= 1 and not spec.concurrency_groups):
+            return
+        groups = {"": max(1, spec.max_concurrency), **spec.concurrency_groups}
+        self._pools = {
+            name: ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+            for name, size in groups.items()
+        }
+
+    # -- one call --------------------------------------------------------------------------
+
+    def run(self, channel: Channel, task: m.Task) -> m.Result:
+        """Run a call in the main thread."""
+        executor = self.executor
+        start, wall = perf_counter(), time.time()
+        try:
+            args, kwargs = (), {}
+            if task.args.data or task.dependencies:
+                args, kwargs = arguments.unpack(executor, task)
+            value = executor.execution.call(self.method(task), args, kwargs)
+            del args, kwargs
+            values = executor.execution.values(task, value, channel.peer)
+            return self._done(task, values, start, wall)
+        except BaseException as error:
+            return self._failed(task, error, start, wall)
+
+    def method(self, task: m.Task) -> Any:
+        """The bound method that a call means."""
+        if task.method == "__ray_call__":
+            return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
+        if task.method == "__ray_ready__":
+            return lambda: True
+        if task.method == "__ray_terminate__":
+            return self._terminate
+        return getattr(self.instance, task.method)
+
+    def _terminate(self) -> None:
+        raise ActorExit("__ray_terminate__ was called")
+
+    def _done(
+        self, task: m.Task, values: list[m.Value], start: float, wall: float
+    ) -> m.Result:
+        seconds = perf_counter() - start
+        self.executor.events.ran(task, wall, seconds, True)
+        self.calls_done += 1
+        return m.Result(task.id, m.DONE, values, seconds)
+
+    def _failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
+        seconds = perf_counter() - start
+        self.executor.events.ran(task, wall, seconds, False)
+        if isinstance(error, ActorExit | SystemExit):
+            self.leave(error)
+        return self.executor.execution.failed(task, error, seconds)
+
+    def _run_threaded(self, channel: Channel, task: m.Task) -> None:
+        executor = self.executor
+        start, wall = perf_counter(), time.time()
+        try:
+            args, kwargs = (), {}
+            if task.args.data or task.dependencies:
+                args, kwargs = arguments.unpack(executor, task)
+            value = self.method(task)(*args, **kwargs)
+            del args, kwargs
+            result = self._done(
+                task, executor.execution.values(task, value, channel.peer), start, wall
+            )
+        except BaseException as error:
+            result = self._failed(task, error, start, wall)
+        self._reply_later(channel, result)
+
+    def _reply_later(self, channel: Channel, result: m.Result) -> None:
+        """Send a result; those that end while another is being sent go together."""
+        executor = self.executor
+        with executor.lock:
+            self._active -= 1
+            executor.send_out()
+            channel.send(m.Results(0, [result]))
+            if self.exiting and not self._active:
+                self._end()
+
+    # -- asynchronous --------------------------------------------------------------------------
+
+    def _start_loop(self) -> None:
+        self._loop = loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        spec = self.spec
+        groups = {"": spec.max_concurrency or ASYNC_CALLS, **spec.concurrency_groups}
+        self._gates = {name: asyncio.Semaphore(size) for name, size in groups.items()}
+
+    def _serve_loop(self) -> None:
+        loop, reactor = self._loop, self.executor.reactor
+        assert loop is not None
+        threading.current_thread().name = "AsyncIO Thread: default"
+        reactor.hosted(loop)
+        loop.run_forever()
+
+    async def _run_async(self, channel: Channel, task: m.Task) -> None:
+        executor = self.executor
+        gate = self._gates.get(task.group) or self._gates[""]
+        start, wall = perf_counter(), time.time()
+        try:
+            async with gate:
+                args, kwargs = (), {}
+                if task.args.data or task.dependencies:
+                    args, kwargs = arguments.unpack(executor, task)
+                value = self.method(task)(*args, **kwargs)
+                if inspect.isawaitable(value):
+                    value = await value
+                if inspect.isasyncgen(value):
+                    values = await self._drive_async(channel, task, value)
+                else:
+                    values = executor.execution.values(task, value, channel.peer)
+            result = self._done(task, values, start, wall)
+        except asyncio.CancelledError:
+            result = gone(task.id)
+        except BaseException as error:
+            result = self._failed(task, error, start, wall)
+        finally:
+            self._futures.pop(task.id, None)
+        self._reply_in_batch(channel, result)
+
+    async def _drive_async(self, channel: Channel, task: m.Task, made: Any) -> list[m.Value]:
+        count = 0
+        async for value in made:
+            self.executor.yielding.send(task, count, value, channel.peer, channel)
+            count += 1
+            while self.executor.yielding.behind(task, count):
+                await asyncio.sleep(0.002)
+        from ray_on_dask.serialization import serialize, to_bytes
+
+        return [m.Value(m.INLINE, to_bytes(serialize(count)))]
+
+    def _reply_in_batch(self, channel: Channel, result: m.Result) -> None:
+        if not self._replies:
+            assert self._loop is not None
+            self._loop.call_soon(self._send_replies)
+        self._replies.setdefault(channel, []).append(result)
+
+    def _send_replies(self) -> None:
+        replies, self._replies = self._replies, {}
+        with self.executor.lock:
+            self.executor.send_out()
+            for channel, results in replies.items():
+                channel.send(m.Results(0, results))
+            if self.exiting and not self._futures:
+                self._end()
+
+    # -- cancelling, leaving -----------------------------------------------------------------------
+
+    def cancel(self, channel: Channel, message: m.Cancel) -> None:
+        """Drop a call that waits; cancel one that is a coroutine; mark one that runs."""
+        executor = self.executor
+        executor.interrupts.cancelled.add(message.task)
+        for item in executor.queue:
+            if item[2].id == message.task:
+                executor.queue.remove(item)
+                channel.send(m.Results(0, [gone(message.task)]))
+                return
+        future = self._futures.get(message.task)
+        if future is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(future.cancel)
+        if message.recursive:
+            executor.submitting.cancel_children(message.task, message.force)
+
+    def caller_gone(self, channel: Channel) -> None:
+        """A caller is gone: nobody waits for what it has asked."""
+        self._replies.pop(channel, None)
+
+    def end_after_calls(self, reason: str) -> None:
+        """No handle is left: end when the calls that are here have ended (under the lock)."""
+        self.exiting = reason or "out of scope"
+        if self._pools:
+            if not self._active:
+                self._end()
+        elif self._loop is not None and not self._futures:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def leave(self, error: BaseException) -> None:
+        """`exit_actor` or `sys.exit` in a call: the actor ends now."""
+        executor = self.executor
+        with executor.lock:
+            reason = str(error) or "exit_actor() is called"
+            executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
+        self._end()
+
+    def _end(self) -> None:
+        import atexit
+
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        self.executor.end(0)

@@ -1,0 +1,132 @@
+"""The arguments of one call: serialized at call time, refs among them kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.ids import PUT_INDEX
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, ref_to
+from ray_on_dask.serialization import deserialize, explain_failure, serialize, to_bytes
+from ray_on_dask.wire.messages import INLINE, PENDING, STORED, Dependency, Task, Value
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: Serialized values up to this size travel inside messages; larger go to the store.
+INLINE_MAX = 100_000
+#: What `((), {})` is on the wire: calls without arguments send no pickle.
+NO_ARGUMENTS = Value(INLINE, b"")
+#: `Dependency.place` of arguments that went to the store as a whole.
+ALL = -1
+
+
+class Arguments:
+    """What a call was given: its serialized form, and the refs it must keep alive."""
+
+    __slots__ = ("dependencies", "holding", "inner", "value")
+
+    def __init__(self) -> None:
+        self.value = NO_ARGUMENTS
+        #: (position or keyword, ref) of each argument that is a ref itself.
+        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
+        #: Refs inside other arguments: sent as refs.
+        self.inner: list[ObjectRef[Any]] = []
+        #: Refs that live as long as the task does.
+        self.holding: list[ObjectRef[Any]] = []
+
+
+EMPTY = Arguments()
+
+
+def pack(process: Process, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> Arguments:
+    """Serialize arguments; `TypeError` naming what cannot be pickled. `what` is for that text."""
+    packed = Arguments()
+    given_args, given_kwargs = args, kwargs
+    for at, arg in enumerate(args):
+        if isinstance(arg, ObjectRef) or _is_dask_future(arg):
+            packed.dependencies.append((at, process.as_ref(arg)))
+    for key, arg in kwargs.items():
+        if isinstance(arg, ObjectRef) or _is_dask_future(arg):
+            packed.dependencies.append((key, process.as_ref(arg)))
+    if packed.dependencies:
+        packed.holding = [ref for _, ref in packed.dependencies]
+        args, kwargs = _without(packed, args, kwargs)
+    try:
+        serialized = serialize((tuple(args), dict(kwargs)))
+    except Exception as error:
+        raise explain_failure((given_args, given_kwargs), what, error) from error
+    if serialized.inner:
+        packed.inner = list(serialized.inner)
+        packed.holding = packed.holding + packed.inner
+    if serialized.size <= INLINE_MAX:
+        packed.value = Value(INLINE, to_bytes(serialized))
+    else:
+        entry = Entry(process.task_ids.next() + PUT_INDEX)
+        entry.share().label = "arguments"
+        ref = ref_to(entry)
+        process.storing.store_value(entry, serialized)
+        packed.dependencies.append((ALL, ref))
+        packed.holding.append(ref)
+    return packed
+
+
+def _is_dask_future(arg: Any) -> bool:
+    kind = type(arg)
+    return kind.__name__ == "Future" and kind.__module__.startswith("distributed")
+
+
+def _without(
+    packed: Arguments, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments with None where refs were."""
+    plain, named = list(args), dict(kwargs)
+    for place, _ in packed.dependencies:
+        if isinstance(place, int):
+            plain[place] = None
+        else:
+            named[place] = None
+    return plain, named
+
+
+def pending_of(packed: Arguments) -> list[Entry]:
+    """Entries of dependencies that are not there yet, each once."""
+    return list(
+        {
+            ref._entry.id: ref._entry
+            for _, ref in packed.dependencies
+            if ref._entry.kind == PENDING
+        }.values()
+    )
+
+
+def attach(process: Process, task: Task, packed: Arguments) -> None:
+    """Put the dependencies, all of them there, into the task; promote what becomes known by it."""
+    references = process.references
+    for ref in packed.inner:
+        references.promote(ref)
+    for place, ref in packed.dependencies:
+        entry = ref._entry
+        if entry.kind == STORED:
+            references.promote(ref)
+        task.dependencies.append(Dependency(place, entry.id, references.value_of(entry)))
+
+
+def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as the function gets them, in the process that runs it."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if task.args.data:
+        given, kwargs = deserialize(task.args.data)
+        args = list(given)
+    rest = task.dependencies
+    if rest and rest[-1].place == ALL:
+        given, kwargs = process.storing.load_dependency(rest[-1])
+        args, rest = list(given), rest[:-1]
+    for dependency in rest:
+        value = process.storing.load_dependency(dependency)
+        if isinstance(dependency.place, int):
+            args[dependency.place] = value
+        else:
+            kwargs[dependency.place] = value
+    return args, kwargs

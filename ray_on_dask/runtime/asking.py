@@ -1,0 +1,79 @@
+"""Questions to the control store: rare enough to be asked by name and waited for."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.wire.channel import Channel
+from ray_on_dask.wire.messages import Answer, Ask, Sync, Synced
+from ray_on_dask.wire.reactor import Waiter
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: Seconds after which an unanswered question is an error.
+PATIENCE = 60.0
+
+
+class Asking:
+    """Sends questions, blocks for the answers."""
+
+    def __init__(self, process: Process):
+        self.process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[Waiter, list[Answer]]] = {}
+        self._syncs: dict[int, Waiter] = {}
+
+    def ask(self, what: str, timeout: float = PATIENCE, **args: Any) -> Any:
+        """The control store's answer.
+
+        Raises
+        ------
+        ValueError
+            If the control store refuses, with its reason.
+        GetTimeoutError
+            If there is no answer within `timeout` seconds.
+        """
+        number, waiter, box = next(self._numbers), Waiter(), []
+        with self.process.lock:
+            self._waiting[number] = (waiter, box)
+            self.process.to_hub(Ask(number, what, args))
+            self.process.send_out()
+        self.process.reactor.wait(waiter, timeout)
+        with self.process.lock:
+            self._waiting.pop(number, None)
+        if not box:
+            raise self._no_answer(what, timeout)
+        if box[0].error:
+            raise ValueError(box[0].error)
+        return box[0].value
+
+    def _no_answer(self, what: str, timeout: float) -> Exception:
+        if self.process.reactor.closed:
+            return self.process.why_closed()
+        from ray_on_dask.exceptions import GetTimeoutError
+
+        return GetTimeoutError(f"The control store did not answer {what!r} within {timeout} s.")
+
+    def on_answer(self, channel: Channel, message: Answer) -> None:
+        """An answer has come."""
+        waiting = self._waiting.pop(message.request, None)
+        if waiting is not None:
+            waiting[1].append(message)
+            waiting[0].finish()
+
+    def sync(self) -> None:
+        """Block until the control store has done all that this process has sent so far."""
+        number, waiter = next(self._numbers), Waiter()
+        with self.process.lock:
+            self._syncs[number] = waiter
+            self.process.to_hub(Sync(number))
+            self.process.send_out()
+        self.process.reactor.wait(waiter)
+
+    def on_synced(self, channel: Channel, message: Synced) -> None:
+        """It has."""
+        waiter = self._syncs.pop(message.token, None)
+        if waiter is not None:
+            waiter.finish()

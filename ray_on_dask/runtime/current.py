@@ -1,0 +1,44 @@
+"""The process's one session: who it is in the cluster, or that it is not in any."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: The session of this process; None before `init` and after `shutdown`.
+process: Process | None = None
+#: Why there is none where one was, for the error message.
+gone: str = ""
+
+
+def require() -> Any:
+    """The session's process; `RaySystemError` if there is none."""
+    if process is None:
+        from ray_on_dask.exceptions import RaySystemError
+
+        raise RaySystemError(gone or "Ray has not been started yet. Call ray_on_dask.init() first.")
+    return process
+
+
+def set_process(new: Process | None) -> None:
+    """Make `new` this process's session."""
+    global process, gone
+    process = new
+    gone = ""
+
+
+def _after_fork() -> None:
+    global process, gone
+    if process is not None:
+        gone = (
+            f"This process (pid {os.getpid()}) was forked from one that uses ray_on_dask. A session "
+            "does not survive a fork: use ray_on_dask tasks, or start the process with 'spawn' "
+            "and call ray_on_dask.init() in it."
+        )
+        process = None
+
+
+os.register_at_fork(after_in_child=_after_fork)

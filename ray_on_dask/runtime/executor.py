@@ -1,0 +1,505 @@
+"""An executor: the process that runs user code, tasks of one job, or one actor of it.
+
+The main thread runs the code and writes its results itself. While it does, the reactor's own
+thread serves the lines; when it has nothing to do, or is blocked in `get`, it serves them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from time import monotonic
+from typing import Any
+
+from ray_on_dask.ids import TaskIds
+from ray_on_dask.runtime import current, interrupts, job_environment, output
+from ray_on_dask.runtime.actor_host import ActorHost
+from ray_on_dask.runtime.execution import Execution
+from ray_on_dask.runtime.object_ref import Entry
+from ray_on_dask.runtime.process import Process
+from ray_on_dask.runtime.status_page import StatusPage
+from ray_on_dask.runtime.task_events import Events
+from ray_on_dask.runtime.yielding import Yielding
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.channel import Channel, listen
+from ray_on_dask.wire.reactor import Waiter
+
+#: Results are sent at the latest when the first of them is so many seconds old.
+RESULTS_AGE = 0.001
+RESULTS_MAX = 100
+#: Seconds in `get` before a task is said to be blocked.
+MOMENT = 0.002
+#: Tasks that take longer than this are not started while results wait to be sent.
+SHORT = 0.0005
+
+
+class Executor(Process):
+    """The executor's side of leases and tasks.
+
+    Parameters
+    ----------
+    params : dict
+        As the node gives them to the zygote: name, hub, address, node, shm, capacity, ip.
+    """
+
+    kind = "executor"
+
+    def __init__(self, params: dict[str, Any]):
+        self.queue: deque[tuple[Channel, int, m.Task]] = deque()
+        self.leases: dict[int, m.BeginLease] = {}
+        self._last_lease = 0
+        self._early: dict[int, list[tuple[Channel, m.Task]]] = {}
+        self._ending: set[int] = set()
+        self._lent = 0
+        self._idle: Waiter | None = None
+        self._blocked_on: Waiter | None = None
+        self._results: list[m.Result] = []
+        self._results_line: Channel | None = None
+        self._results_since = 0.0
+        self._calls: dict[bytes, int] = {}
+        self._seconds: dict[bytes, float] = {}
+        self.running: m.Task | None = None
+        self.running_lease = 0
+        self.retiring = ""
+        self.main = threading.get_ident()
+        self.ip = params["ip"]
+        self.events = Events(self)
+        self.execution = Execution(self)
+        self.yielding = Yielding(self)
+        self.interrupts = interrupts.Interrupts(self)
+        self.host: ActorHost | None = None
+        self.page = StatusPage.create(os.path.join(params["shm"], f"p-{params['name']}"))
+        super().__init__(params["name"], params["hub"])
+        self.node = params["node"]
+        self.address = params["address"]
+        self.storing.configure(params["shm"], params["capacity"])
+        self.handlers |= {
+            m.Hello: self.on_hello,
+            m.Adopt: self.on_adopt,
+            m.BeginLease: self.on_begin_lease,
+            m.EndLease: self.on_end_lease,
+            m.Function: self.on_function,
+            m.Push: self.on_push,
+            m.Recall: self.on_recall,
+            m.Cancel: self.interrupts.on_cancel,
+            m.Consumed: self.yielding.on_consumed,
+            m.Exit: self.on_exit,
+            m.BecomeActor: self.on_become_actor,
+        }
+        self.reactor.listen(listen(self.address), self.on_accept)
+
+    # -- lines ------------------------------------------------------------------------
+
+    def on_accept(self, sock: socket.socket) -> None:
+        """An owner calls."""
+        Channel(sock, self.reactor, self.on_messages, self.on_owner_gone)
+
+    def on_hello(self, channel: Channel, message: m.Hello) -> None:
+        """It says who it is."""
+        channel.peer = message.process
+
+    def on_owner_gone(self, channel: Channel) -> None:
+        """An owner is gone: what it has queued here goes with it."""
+        with self.lock:
+            self.queue = deque(item for item in self.queue if item[0] is not channel)
+            lease = self.leases.get(self.running_lease)
+            if self.running is not None and lease is not None and lease.owner == channel.peer:
+                self.interrupts.cancel_running()
+            if self.host is not None:
+                self.host.caller_gone(channel)
+
+    def on_hub_closed(self, channel: Channel) -> None:
+        """Without its node an executor has no reason to live."""
+        os._exit(0)
+
+    def on_adopt(self, channel: Channel, message: m.Adopt) -> None:
+        """The node gives this executor to a job."""
+        self.job = message.job
+        self.config = message.config
+        job_environment.adopt(self, message)
+
+    def on_exit(self, channel: Channel, message: m.Exit) -> None:
+        """The node wants this executor gone."""
+        if message.force:
+            self.end(0)
+        self.retiring = message.reason or "asked to exit"
+        if self.host is not None:
+            self.host.end_after_calls(message.reason)
+        self.nudge()
+
+    # -- leases -------------------------------------------------------------------------
+
+    def on_begin_lease(self, channel: Channel, message: m.BeginLease) -> None:
+        """Tasks of a new owner may come."""
+        self._last_lease = max(self._last_lease, message.lease)
+        self.leases[message.lease] = message
+        job_environment.begin_lease(message)
+        for line, task in self._early.pop(message.lease, ()):
+            self.queue.append((line, message.lease, task))
+        self.nudge()
+
+    def on_end_lease(self, channel: Channel, message: m.EndLease) -> None:
+        """The lease ends now, or when the task that runs has ended."""
+        if message.lease not in self.leases:
+            return
+        self._give_back(message.lease)
+        if self.running is not None and self.running_lease == message.lease:
+            self._ending.add(message.lease)
+        else:
+            self._end_lease(message.lease)
+
+    def _end_lease(self, lease: int) -> None:
+        begun = self.leases.pop(lease, None)
+        self._ending.discard(lease)
+        if begun is None:
+            return
+        self.flush_results()
+        ended = m.LeaseEnded(lease)
+        line = self._line_to(begun.owner)
+        if line is not None:
+            line.send(ended)
+        self.to_hub(ended)
+        output.title("ray::IDLE")
+
+    def _line_to(self, owner: str) -> Channel | None:
+        for channel in self.reactor.channels():
+            if channel.peer == owner and channel is not self.hub and channel.state is None:
+                return channel
+        return None
+
+    def _give_back(self, lease: int, blocked: bool = False) -> None:
+        """Hand the tasks of a lease that have not begun back to their owner."""
+        keep: deque[tuple[Channel, int, m.Task]] = deque()
+        back: list[bytes] = []
+        line = None
+        for item in self.queue:
+            if item[1] == lease:
+                back.append(item[2].id)
+                line = item[0]
+            else:
+                keep.append(item)
+        self.queue = keep
+        if line is None and blocked:
+            line = self._line_to(self.leases[lease].owner) if lease in self.leases else None
+        if line is not None and (back or blocked):
+            self.flush_results()
+            line.send(m.GivenBack(lease, back, blocked))
+
+    # -- tasks in -------------------------------------------------------------------------
+
+    def on_function(self, channel: Channel, message: m.Function) -> None:
+        """A function that tasks will name."""
+        self.functions.receive(message)
+
+    def on_push(self, channel: Channel, message: m.Push) -> None:
+        """Tasks, in order."""
+        lease = message.lease
+        if not lease:
+            assert self.host is not None
+            self.host.on_calls(channel, message.tasks)
+            return
+        if lease not in self.leases:
+            if lease > self._last_lease:
+                self._early.setdefault(lease, []).extend((channel, t) for t in message.tasks)
+            else:
+                channel.send(m.GivenBack(lease, [task.id for task in message.tasks]))
+            return
+        if lease == self._lent or lease in self._ending or self.retiring:
+            channel.send(m.GivenBack(lease, [t.id for t in message.tasks], lease == self._lent))
+            return
+        append = self.queue.append
+        for task in message.tasks:
+            append((channel, lease, task))
+        if self._idle is not None:
+            self._idle.finish()
+
+    def nudge(self) -> None:
+        """Have the main thread look around, if it waits for work."""
+        if self._idle is not None:
+            self._idle.finish()
+
+    def on_recall(self, channel: Channel, message: m.Recall) -> None:
+        """Give back the last ones that have not begun."""
+        back: list[bytes] = []
+        kept: list[tuple[Channel, int, m.Task]] = []
+        while self.queue and len(back) < message.count:
+            item = self.queue.pop()
+            if item[1] == message.lease:
+                back.append(item[2].id)
+            else:
+                kept.append(item)
+        self.queue.extend(reversed(kept))
+        back.reverse()
+        channel.send(m.GivenBack(message.lease, back))
+
+    # -- the main thread ----------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Run what comes, until the end."""
+        while True:
+            try:
+                channel, lease, task = self.queue.popleft()
+            except IndexError:
+                self._rest()
+                continue
+            self._run(channel, lease, task)
+
+    def _rest(self) -> None:
+        """Nothing to do: send what is unsent, and wait for work."""
+        with self.lock:
+            self.flush_results()
+            if self.host is not None and self.host.wants_main:
+                self.host.take_main()
+                return
+            if self.retiring and self.may_end():
+                self.end(0)
+            self._idle = waiter = Waiter()
+            if self.queue:
+                return
+            self.send_out()
+        self.reactor.wait(waiter, 0.2 if self.retiring else None)
+        self._idle = None
+
+    def _run(self, channel: Channel, lease: int, task: m.Task) -> None:
+        if self._results and (
+            self._results_line is not channel
+            or self._seconds.get(task.function, 1.0) > SHORT
+        ):
+            with self.lock:
+                self.flush_results()
+        if self.host is not None and not lease:
+            self._run_call(channel, task)
+            return
+        self.begin(task, lease)
+        if task.dependencies or task.args.data:
+            self.references.on_trial = []
+        result = self.execution.run(task, channel.peer)
+        if self.references.on_trial is not None:
+            self.settle_trial()
+        self.finish(task)
+        self._seconds[task.function] = result.seconds
+        self._reply(channel, lease, task, result)
+
+    def _run_call(self, channel: Channel, task: m.Task) -> None:
+        """Run a call of the actor that this is."""
+        assert self.host is not None
+        self.begin(task, 0)
+        if task.dependencies or task.args.data:
+            self.references.on_trial = []
+        result = self.host.run(channel, task)
+        if self.references.on_trial is not None:
+            self.settle_trial()
+        cancelled = task.id in self.interrupts.cancelled
+        self.finish(task)
+        self._reply(channel, 0, task, interrupts.gone(task.id) if cancelled else result)
+
+    def begin(self, task: m.Task, lease: int) -> None:
+        """The main thread goes into a task."""
+        self.page.running = task.id
+        self.running, self.running_lease = task, lease
+        self.current_task = task.id
+        output.begin(task.name)
+        if self.config.id_seed is not None:
+            self.task_ids = TaskIds.seeded(self.config.id_seed, task.id, task.attempt)
+
+    def finish(self, task: m.Task) -> None:
+        """The main thread has come out of it."""
+        self.running = None
+        self.current_task = b""
+        self.interrupts.task_over()
+        output.end()
+        self.page.running = b""
+
+    def settle_trial(self) -> None:
+        """Register the refs that the task has kept of its arguments, before it replies."""
+        if not self.references.on_trial:
+            self.references.on_trial = None
+            return
+        with self.lock:
+            kept = self.references.end_of_trial()
+        if kept:
+            self.asking.sync()
+
+    def _reply(self, channel: Channel, lease: int, task: m.Task, result: m.Result) -> None:
+        now = monotonic()
+        if not self._results:
+            self._results_since = now
+            self._results_line, self._results_lease = channel, lease
+        self._results.append(result)
+        begun = self.leases.get(lease)
+        limit = begun.spec.max_calls if begun is not None else 0
+        if (
+            task.flags & m.FLUSH
+            or lease in self._ending
+            or limit
+            or len(self._results) >= RESULTS_MAX
+            or now - self._results_since > RESULTS_AGE
+        ):
+            with self.lock:
+                self.flush_results()
+                if lease in self._ending:
+                    self._end_lease(lease)
+                if limit:
+                    self._count_call(task, lease, limit)
+                self.events.send(now)
+
+    def _count_call(self, task: m.Task, lease: int, limit: int) -> None:
+        calls = self._calls[task.function] = self._calls.get(task.function, 0) + 1
+        if calls >= limit:
+            self.retiring = "max_calls reached"
+            self._give_back(lease)
+            self._end_lease(lease)
+            self.to_hub(m.Retired(self.retiring))
+            self.send_out()
+
+    def flush_results(self) -> None:
+        """Send the results that wait (under the lock)."""
+        results, self._results = self._results, []
+        if self._hub_out:
+            self.send_out()
+        if results and self._results_line is not None:
+            self._results_line.send(m.Results(self._results_lease, results))
+
+    # -- blocking ----------------------------------------------------------------------------
+
+    def block(self, waiter: Waiter, entries: list[Entry], timeout: float | None) -> None:
+        """Block; a task's main thread lends its CPU when that takes more than a moment."""
+        if threading.get_ident() != self.main or self.running is None:
+            self.reactor.wait(waiter, timeout)
+            return
+        deadline = None if timeout is None else monotonic() + timeout
+        self._blocked_on = waiter
+        was, self.execution.in_user_code = self.execution.in_user_code, False
+        try:
+            if not self._needs_cpu(entries):
+                moment = MOMENT if timeout is None else min(MOMENT, timeout)
+                if self.reactor.wait(waiter, moment):
+                    return
+            self._lend(entries)
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            self.reactor.wait(waiter, left)
+        finally:
+            self._blocked_on = None
+            self._take_back()
+            self.execution.in_user_code = was
+            self.interrupts.check()
+
+    @staticmethod
+    def _needs_cpu(entries: list[Entry]) -> bool:
+        """Whether what is waited for is a task of this process's that has no executor yet."""
+        return any(getattr(entry.data, "lease", True) is None for entry in entries)
+
+    def _lend(self, entries: list[Entry]) -> None:
+        with self.lock:
+            lease = self.running_lease
+            if lease and not self._lent:
+                self._lent = lease
+                self._give_back(lease, blocked=True)
+                self.to_hub(m.Blocked(lease))
+            for entry in entries:
+                if entry.owned:
+                    self.submitting.hurry(entry)
+            self.getting.tell_what_blocks(entries)
+            self.send_out()
+
+    def _take_back(self) -> None:
+        if self._lent:
+            with self.lock:
+                self.to_hub(m.Unblocked(self._lent))
+                self._lent = 0
+                self.send_out()
+
+    def interrupt_wait(self) -> None:
+        """Wake the main thread if it is blocked in `get` or `wait` of its task."""
+        if self._blocked_on is not None:
+            self._blocked_on.finish()
+
+    # -- time, end ------------------------------------------------------------------------------
+
+    def interval(self) -> float:
+        """Seconds until the next tick is due."""
+        if self._results or self.interrupts.target:
+            return 0.005
+        if self.events.counts:
+            return min(0.2, super().interval() % 1)
+        return super().interval()
+
+    def tick(self, now: float) -> None:
+        """Look after what nobody calls for."""
+        with self.lock:
+            self.events.send(now)
+            if self._results and now - self._results_since > RESULTS_AGE:
+                self.flush_results()
+        super().tick(now)
+        self.interrupts.again()
+
+    def on_become_actor(self, channel: Channel, message: m.BecomeActor) -> None:
+        """This executor is an actor from now on, for life."""
+        self.host = ActorHost(self, message)
+        self.nudge()
+
+    def may_end(self) -> bool:
+        """Whether nobody depends on this process: no unsettled task of its own."""
+        return not self.submitting.tasks.tasks and not self.calling.busy
+
+    def leave(self, end: SystemExit) -> None:
+        """A task has called `sys.exit`."""
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        self.end(code, keep_page=True)
+
+    def end(self, status: int, keep_page: bool = False) -> None:
+        """End this process, orderly: what is unsent is sent."""
+        with self.lock:
+            if not keep_page:
+                self.page.running = b""
+            self.flush_results()
+            self.events.send(0.0, force=True)
+            self.send_out()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for channel in self.reactor.channels():
+            channel.flush(1.0)
+        os._exit(status)
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def name_of(self, task: m.Task) -> str:
+        """What people call the task."""
+        return task.name
+
+    def title_of(self, task: m.Task) -> str:
+        """The process title while it runs."""
+        return f"ray::{task.name}"
+
+    def actor_repr(self) -> str | None:
+        """The actor's repr for error texts; None for tasks."""
+        return self.host.repr if self.host is not None else None
+
+    def actor_id(self) -> str | None:
+        """The actor's id for error texts; None for tasks."""
+        return self.host.id.hex() if self.host is not None else None
+
+    def report_error(self, task: m.Task, error: Exception) -> None:
+        """A failure, for the error log and for the driver's terminal."""
+        from ray_on_dask.runtime.error_report import record_of
+
+        self.to_hub(record_of(self, task, error))
+
+
+def main(params: dict[str, Any]) -> int:
+    """What a forked executor runs; the zygote calls it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output.install()
+    executor = Executor(params)
+    current.set_process(executor)
+    executor.interrupts.install()
+    executor.hub.send(
+        m.Hello(executor.name, "executor", os.getpid(), None, executor.address)
+    )
+    executor.reactor.start()
+    executor.serve()
+    return 0

@@ -1,0 +1,187 @@
+"""`get` and `wait` in one process: blocking on entries, and turning them into values."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef
+from ray_on_dask.serialization import deserialize
+from ray_on_dask.wire.messages import ERROR, FREED, INLINE, PENDING, STORED, WaitingFor
+from ray_on_dask.wire.reactor import Waiter
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+
+class Getting:
+    """Blocks the calling thread until objects are there."""
+
+    def __init__(self, process: Process):
+        self.process = process
+
+    # -- get ------------------------------------------------------------------------
+
+    def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
+        """The value of one ref; raises what its task raised."""
+        entry = ref._entry
+        if entry.kind != INLINE:
+            if entry.kind == PENDING:
+                self.block_for([entry], 1, timeout, first_error=True)
+            if entry.kind != INLINE:
+                return self.value(entry)
+        return deserialize(entry.data)
+
+    def get_many(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """The values of refs, in order; raises as soon as any of them has failed."""
+        pending = {}
+        for ref in refs:
+            entry = ref._entry
+            if entry.kind == PENDING:
+                pending[entry.id] = entry
+            elif entry.kind == ERROR:
+                self.value(entry)
+        if pending:
+            waited = list(pending.values())
+            self.block_for(waited, len(waited), timeout, first_error=True)
+        return [
+            deserialize(ref._entry.data) if ref._entry.kind == INLINE else self.value(ref._entry)
+            for ref in refs
+        ]
+
+    def value(self, entry: Entry) -> Any:
+        """The value of an entry that is not pending."""
+        if entry.kind == INLINE:
+            return deserialize(entry.data)
+        if entry.kind == STORED:
+            return self.process.storing.load(entry)
+        if entry.kind == ERROR:
+            from ray_on_dask.error_serialization import loads_error
+
+            raise loads_error(entry.data)
+        if entry.kind == FREED:
+            from ray_on_dask.exceptions import ObjectFreedError
+
+            raise ObjectFreedError(entry.id.hex(), "", "")
+        raise AssertionError(f"entry {entry.id.hex()} is pending")
+
+    # -- waiting -----------------------------------------------------------------------
+
+    def block_for(
+        self, entries: list[Entry], count: int, timeout: float | None, first_error: bool = False
+    ) -> None:
+        """Block until `count` of the entries are there; `GetTimeoutError` if `first_error`."""
+        process = self.process
+        waiter = Waiter(count)
+
+        def one(entry: Entry) -> None:
+            if first_error and entry.kind == ERROR:
+                waiter.finish()
+            else:
+                waiter.one_done()
+
+        with process.lock:
+            for entry in entries:
+                process.references.when_ready(entry, one)
+        process.flush()
+        if not waiter.done:
+            process.block(waiter, entries, timeout)
+        if not waiter.done or process.reactor.closed:
+            self._stop_waiting(entries, one)
+        if not waiter.done and first_error:
+            self._timed_out()
+
+    def _timed_out(self) -> None:
+        process = self.process
+        if process.reactor.closed:
+            raise process.why_closed()
+        from ray_on_dask.exceptions import GetTimeoutError
+
+        raise GetTimeoutError("Get timed out: some object(s) not ready.")
+
+    def _stop_waiting(self, entries: list[Entry], call: Any) -> None:
+        with self.process.lock:
+            for entry in entries:
+                if entry.waiters is not None and call in entry.waiters:
+                    entry.waiters.remove(call)
+
+    def wait(
+        self, refs: list[Any], count: int, timeout: float | None
+    ) -> tuple[list[Any], list[Any]]:
+        """Up to `count` refs that are ready and the others, both in the order given."""
+        found = self._ready(refs, count)
+        if len(found) < count:
+            self.process.flush()
+            self.process.reactor.poll_now()
+            pending = [ref._entry for ref in refs if ref._entry.kind == PENDING]
+            if timeout != 0:
+                self.block_for(pending, count - len(refs) + len(pending), timeout)
+            elif any(not entry.owned for entry in pending):
+                self._subscribe(pending)
+            found = self._ready(refs, count)
+            if len(found) < count and timeout is None:
+                raise self.process.why_closed()
+        return self._split(refs, found)
+
+    def _subscribe(self, entries: list[Entry]) -> None:
+        """Ask about borrowed refs that are only polled."""
+        with self.process.lock:
+            for entry in entries:
+                if not entry.owned and not entry.share().subscribed:
+                    self.process.references.when_ready(entry, _nothing)
+
+    @staticmethod
+    def _ready(refs: list[Any], count: int) -> list[int]:
+        found = []
+        for at, ref in enumerate(refs):
+            if ref._entry.kind != PENDING:
+                found.append(at)
+                if len(found) == count:
+                    break
+        return found
+
+    @staticmethod
+    def _split(refs: list[Any], found: list[int]) -> tuple[list[Any], list[Any]]:
+        if len(found) == 1:
+            at = found[0]
+            return [refs[at]], refs[:at] + refs[at + 1 :]
+        ready, rest, last = [], [], 0
+        for at in found:
+            ready.append(refs[at])
+            rest += refs[last:at]
+            last = at + 1
+        return ready, rest + refs[last:]
+
+    def tell_what_blocks(self, entries: list[Entry]) -> None:
+        """Let the owners of borrowed refs make these first."""
+        ids = [entry.id for entry in entries if not entry.owned]
+        if ids:
+            self.process.to_hub(WaitingFor(ids))
+
+    # -- futures --------------------------------------------------------------------------
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """A future of the ref's value, completed by the callback thread."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+
+        def ready(entry: Entry, ref: ObjectRef[Any] = ref) -> None:
+            self.process.call_back(lambda: self._settle(future, ref))
+
+        with self.process.lock:
+            self.process.references.when_ready(ref._entry, ready)
+        self.process.flush()
+        return future
+
+    def _settle(self, future: concurrent.futures.Future[Any], ref: ObjectRef[Any]) -> None:
+        try:
+            value = self.value(ref._entry)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+
+def _nothing(entry: Entry) -> None:
+    """For a ref that is only polled: the directory's answer is all that is wanted."""

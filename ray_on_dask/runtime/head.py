@@ -1,0 +1,69 @@
+"""The head of a local session: a Dask scheduler and one worker, a node, in one event loop.
+
+A driver starts it as a process in a session of its own, gives it its options as JSON on the
+command line, and reads one line of JSON from its stdout when it is ready. It ends when the driver
+closes its stdin, which the kernel does when the driver dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+
+async def run(options: dict[str, Any]) -> None:
+    """Be the head until stdin is closed."""
+    end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(0, end.set)
+    loop.add_signal_handler(signal.SIGTERM, end.set)
+    import dask
+    from distributed import Scheduler, Worker
+
+    from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
+    from ray_on_dask.plugins.worker_plugin import NodePlugin
+
+    dask.config.set({"distributed.admin.low-level-log-length": 0})
+    host = options["host"]
+    control = ControlPlugin(options["session"])
+    node = NodePlugin(**options["node"])
+    node.control = control
+    async with Scheduler(
+        host=host, port=options["port"], dashboard=False, dashboard_address=None,
+        idle_timeout=None,
+    ) as scheduler:  # fmt: skip
+        await scheduler.register_scheduler_plugin(control, idempotent=True)
+        worker = Worker(
+            scheduler.address, nthreads=options["nthreads"], host=host, memory_limit=0,
+            dashboard=False, name="head", resources=options["resources"], death_timeout=None,
+        )  # fmt: skip
+        async with worker:
+            await worker.plugin_add(node, name=node.name)
+            control.node_up(worker.address, node.node.facts())
+            _say(
+                hub=node.node.hub_path, address=scheduler.address,
+                session_dir=node.node.directories.session_dir,
+                shm=node.node.directories.shm_dir, pid=os.getpid(),
+            )  # fmt: skip
+            await end.wait()
+            await node.teardown(worker)
+            os._exit(0)
+
+
+def _say(**facts: Any) -> None:
+    os.write(1, (json.dumps(facts) + "\n").encode())
+
+
+def main() -> int:
+    """Run a head with the options in ``sys.argv[1]``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asyncio.run(run(json.loads(sys.argv[1])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Cancelling a task that runs: an interrupt that hits that task's own code and nothing else.
+
+The thread that reads the message signals the main thread. The handler, which Python runs in the
+main thread, raises only if the task is the one that is meant and the innermost code is the
+user's; else it is tried again by the tick. A task that is blocked in `get` is woken and raises there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ray_on_dask.runtime import failures
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.channel import Channel
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.executor import Executor
+
+SIGNAL = signal.SIGUSR2
+_PACKAGE = __name__.partition(".")[0] + "."
+
+
+class Interrupts:
+    """Cancels tasks of one executor."""
+
+    def __init__(self, executor: Executor):
+        self.executor = executor
+        #: The running task that is to be interrupted, b"" if none.
+        self.target = b""
+        #: Tasks of this executor that were cancelled, for `is_canceled`.
+        self.cancelled: set[bytes] = set()
+
+    def install(self) -> None:
+        """Take the signal (in the main thread)."""
+        signal.signal(SIGNAL, self._handle)
+
+    def on_cancel(self, channel: Channel, message: m.Cancel) -> None:
+        """The owner wants a task ended."""
+        executor = self.executor
+        if executor.host is not None:
+            executor.host.cancel(channel, message)
+            return
+        for item in executor.queue:
+            if item[2].id == message.task:
+                executor.queue.remove(item)
+                channel.send(m.Results(item[1], [gone(message.task)]))
+                return
+        running = executor.running
+        if running is None or running.id != message.task:
+            return
+        if message.recursive:
+            executor.submitting.cancel_children(message.task, message.force)
+            executor.send_out()
+        self.cancelled.add(message.task)
+        if message.force:
+            executor.flush_results()
+            channel.send(m.Results(executor.running_lease, [gone(message.task)]))
+            executor.page.running = b""
+            channel.flush(1.0)
+            os._exit(1)
+        self.cancel_running()
+
+    def cancel_running(self) -> None:
+        """Interrupt the task that runs."""
+        self.target = self.executor.current_task
+        self._signal()
+
+    def _signal(self) -> None:
+        self.executor.interrupt_wait()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pthread_kill(self.executor.main, SIGNAL)
+
+    def again(self) -> None:
+        """Try once more, if the last signal came at a moment that was not the task's."""
+        if self.target and threading.get_ident() != self.executor.main:
+            self._signal()
+
+    def check(self) -> None:
+        """Raise here if the running task was cancelled: it comes out of a wait."""
+        if self.target and self.target == self.executor.current_task:
+            self.target = b""
+            raise KeyboardInterrupt
+
+    def task_over(self) -> None:
+        """The task has ended, interrupted or not."""
+        self.target = b""
+        self.cancelled.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.target or self.target != self.executor.current_task:
+            return
+        if not self.executor.execution.in_user_code or self._in_ours(frame):
+            return
+        self.target = b""
+        raise KeyboardInterrupt
+
+    @staticmethod
+    def _in_ours(frame: FrameType | None) -> bool:
+        """Whether code of this package's is at work above the user's."""
+        depth = 0
+        while frame is not None and depth < 200:
+            module = frame.f_globals.get("__name__", "")
+            if module == _PACKAGE + "runtime.execution":
+                return depth == 0
+            if module.startswith(_PACKAGE):
+                return True
+            frame, depth = frame.f_back, depth + 1
+        return False
+
+
+def gone(task: bytes) -> m.Result:
+    """The result of a task that was cancelled before it began, or with its process."""
+    return m.Result(task, m.CANCELLED, [m.Value(m.ERROR, failures.cancelled(task))])

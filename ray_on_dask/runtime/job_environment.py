@@ -1,0 +1,64 @@
+"""What an executor takes over: the job's paths and variables, a lease's GPUs and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ray_on_dask.core.resources import CPU, UNITS
+from ray_on_dask.wire.messages import Adopt, BeginLease
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.executor import Executor
+
+_threads = 1
+_gpus: list[int] = []
+
+
+def adopt(executor: Executor, message: Adopt) -> None:
+    """Take over the driver's module path, working directory and runtime environment."""
+    config = message.config
+    known = set(sys.path)
+    sys.path[:] = config.sys_path + [path for path in sys.path if path not in config.sys_path]
+    del known
+    if config.cwd:
+        with contextlib.suppress(OSError):  # not on this host, or not any more
+            os.chdir(config.cwd)
+    environment = json.loads(message.runtime_env) if message.runtime_env else {}
+    for name, value in environment.get("env_vars", {}).items():
+        os.environ[name] = value
+    for path in environment.get("py_modules", ()):
+        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    if environment.get("working_dir"):
+        os.chdir(environment["working_dir"])
+        sys.path.insert(0, environment["working_dir"])
+
+
+def begin_lease(message: BeginLease) -> None:
+    """Show the lease's GPUs, and use as many threads as it has CPUs."""
+    global _gpus
+    _gpus = list(message.gpus)
+    if message.spec.resources.get("GPU") or message.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, message.gpus))
+    use_threads(max(1, message.spec.resources.get(CPU, 0) // UNITS))
+
+
+def gpu_ids() -> list[int]:
+    """Ids of the GPUs that the running task or actor has."""
+    return _gpus
+
+
+def use_threads(count: int) -> None:
+    """Give BLAS and OpenMP pools this many threads, those that are loaded and those to come."""
+    global _threads
+    if count == _threads:
+        return
+    _threads = count
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(count)
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=count)

@@ -1,0 +1,119 @@
+"""How a driver finds its node: one that it starts, or one on this host of a cluster that runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import Any
+
+#: Seconds for a local cluster to come up.
+START_TIMEOUT = 60.0
+
+
+class Head:
+    """A local cluster's process, started by this driver; it ends when its stdin closes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], facts: dict[str, Any]):
+        self.process = process
+        self.facts = facts
+
+    def stop(self) -> None:
+        """End it, and remove what it might leave behind if it was killed."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def start_head(options: Any) -> Head:
+    """Start a local cluster; `RuntimeError` with its last words if it does not come up."""
+    log_dir = options.temp_dir
+    config = head_config(options)
+    start = (
+        "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+        "from ray_on_dask.runtime.head import main; sys.exit(main())"
+    )
+    environment = {
+        **os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    }  # fmt: skip
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    del log_dir
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=environment,
+    )  # fmt: skip
+    return Head(process, _first_word(process))
+
+
+def _first_word(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert process.stdout is not None
+    fd, deadline, text = process.stdout.fileno(), time.monotonic() + START_TIMEOUT, b""
+    while not text.endswith(b"\n"):
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        data = os.read(fd, 1 << 16) if ready else b""
+        if not data:
+            process.kill()
+            raise RuntimeError(
+                f"The local cluster did not start (exit status {process.wait()}); what it said is "
+                "above, on stderr."
+            )
+        text += data
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def head_config(options: Any) -> dict[str, Any]:
+    """What the head is told."""
+    import psutil
+
+    count = options.num_cpus
+    if count is None:
+        count = options.num_workers or len(os.sched_getaffinity(0)) or psutil.cpu_count()
+    resources = dict(options.resources or {})
+    if options.num_custom_resource:
+        resources["custom"] = options.num_custom_resource
+    host = options.node_ip_address or "127.0.0.1"
+    return {
+        "host": "127.0.0.1" if host == "127.0.0.1" else host,
+        "port": 0,
+        "nthreads": max(1, math.floor(count)),
+        "resources": {},
+        "session": {"redis_shards": options.num_redis_shards or 0, "started_by": os.getpid()},
+        "dashboard": {
+            "include": options.include_dashboard is not False,
+            "host": options.dashboard_host, "port": options.dashboard_port,
+        },
+        "node": {
+            "num_cpus": count, "num_gpus": options.num_gpus, "resources": resources,
+            "object_store_memory": options.object_store_memory, "memory": options.memory,
+            "plasma_directory": options.plasma_directory, "temp_dir": options.temp_dir,
+            "labels": options.labels, "head": True, "ip": options.node_ip_address or "",
+            "spares": options.num_workers,
+        },
+    }  # fmt: skip
+
+
+def find_hub(options: Any) -> tuple[str, Any]:
+    """The hub of a node on this host, of the cluster that `options` name, and a client of it."""
+    from ray_on_dask.plugins.attach import attach
+
+    return attach(options)
+
+
+def make_interop(driver: Any, options: Any) -> Any:
+    """What connects this driver with Dask, when it is first needed."""
+    from ray_on_dask.runtime.dask_interop import DaskInterop
+
+    return DaskInterop(driver, getattr(options, "client", None))

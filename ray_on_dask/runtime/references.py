@@ -1,0 +1,335 @@
+"""The refs of one process: which objects it knows, which of them others know, when it lets go.
+
+An object that never leaves its process costs nothing here: its `Entry` hangs on its `ObjectRef`
+and dies with it. A ref that is serialized is *promoted*: the directory learns of it, and
+from then on `known` has it by id. A ref that comes in is *borrowed*; it is registered with
+the directory at once, or, when it came with a task's arguments (the caller's hold covers
+those), at the end of the task if it is still there.
+
+The process's lock is held by callers of every method whose docstring does not say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref as weak
+
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
+from ray_on_dask.wire.messages import (
+    ERROR,
+    FREED,
+    INLINE,
+    PENDING,
+    STORED,
+    FreeRefs,
+    Hold,
+    Promote,
+    Release,
+    Resolve,
+    Subscribe,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: Small promoted values ride along in the directory up to this size; larger are stored first.
+CARRIED_MAX = 8_000
+
+
+class References:
+    """The table of refs of one process."""
+
+    def __init__(self, process: Process):
+        self.process = process
+        #: Entries that others know, or that have views, by id.
+        self.known: dict[bytes, Entry] = {}
+        #: Borrowed entries that came with the running task's arguments.
+        self.on_trial: list[Entry] | None = None
+        #: Holds to be released: (id, how many).
+        self._releases: list[tuple[bytes, int]] = []
+
+    # -- refs come in --------------------------------------------------------------
+
+    def received(self, id: bytes) -> ObjectRef[Any]:
+        """The ref for an id found in a value that is being deserialized (takes the lock)."""
+        entry = self.known.get(id)
+        if entry is not None and entry.shared is not None and entry.shared.ref is not None:
+            ref = entry.shared.ref()
+            if ref is not None:
+                return ref
+        with self.process.lock:
+            return self._borrow(id)
+
+    def _borrow(self, id: bytes, handed: bool = False) -> ObjectRef[Any]:
+        """The ref for an id; `handed` if the sender took hold of it in this process's name."""
+        entry = self.known.get(id)
+        ref = None
+        if entry is not None:
+            shared = entry.share()
+            ref = shared.ref() if shared.ref is not None else None
+            if ref is None:
+                ref = ref_to(entry)
+                entry.alive = True
+                shared.ref = weak(ref)
+        else:
+            entry = Entry(id, owned=False)
+            entry.tracked = True
+            shared = entry.share()
+            ref = ref_to(entry)
+            shared.ref = weak(ref)
+            self.known[id] = entry
+            if not handed:
+                self._take_hold(entry)
+        if handed:
+            entry.share().owed += 1
+            entry.tracked = True
+        return ref
+
+    def _take_hold(self, entry: Entry) -> None:
+        if self.on_trial is not None:
+            self.on_trial.append(entry)
+            return
+        entry.share().owed += 1
+        self.process.to_hub(Hold(entry.id, self.process.name))
+
+    def ref_of(self, id: bytes) -> ObjectRef[Any]:
+        """The ref with this id, new if it is unknown here (takes the lock)."""
+        return self.received(id)
+
+    def handed_over(self, ids: list[bytes]) -> list[ObjectRef[Any]]:
+        """Refs inside a result: whoever sent it took hold of them in this process's name."""
+        return [self._borrow(id, handed=True) for id in ids]
+
+    def make_known(self, ref: ObjectRef[Any]) -> None:
+        """From now on this ref can be found by its id."""
+        with self.process.lock:
+            entry = ref._entry
+            shared = entry.share()
+            if shared.ref is None:
+                shared.ref = weak(ref)
+            self.known[entry.id] = entry
+            entry.tracked = True
+
+    # -- at the end of a task ------------------------------------------------------------
+
+    def end_of_trial(self) -> bool:
+        """Register what the task has kept of its arguments' refs; whether there was any.
+
+        The caller must not reply before the directory has acknowledged it.
+        """
+        trial, self.on_trial = self.on_trial, None
+        if not trial:
+            return False
+        kept = False
+        for entry in trial:
+            shared = entry.share()
+            if entry.alive or self._viewed(entry):
+                if not shared.owed:
+                    shared.owed = 1
+                    self.process.to_hub(Hold(entry.id, self.process.name))
+                    kept = True
+            elif not shared.owed:
+                self._forget(entry)
+        return kept
+
+    def _viewed(self, entry: Entry) -> bool:
+        """Whether anything made of the object's bytes lives; its refs are gone."""
+        shared = entry.shared
+        if shared is None:
+            return False
+        if shared.view is not None:
+            self.process.storing.close_view(entry)
+        if shared.closed_views:
+            shared.closed_views = [view for view in shared.closed_views if view.alive]
+        return bool(shared.closed_views)
+
+    def lent(self, id: bytes, value: Value) -> Entry:
+        """The entry of a stored object that came as an argument: its caller holds it meanwhile."""
+        entry = self.known.get(id)
+        if entry is None:
+            entry = Entry(id, value.kind, value.at, owned=False)
+            entry.alive = False
+            entry.tracked = True
+            self.known[id] = entry
+            if self.on_trial is None:
+                self._take_hold(entry)
+            else:
+                self.on_trial.append(entry)
+        elif entry.kind == PENDING:
+            self.complete(entry, value)
+        return entry
+
+    # -- refs go out ----------------------------------------------------------------------
+
+    def promote(self, ref: ObjectRef[Any]) -> None:
+        """The ref is about to be sent: let the directory know it."""
+        entry = ref._entry
+        shared = entry.share()
+        if shared.ref is None:
+            shared.ref = weak(ref)
+        self.promote_entry(entry)
+
+    def promote_entry(self, entry: Entry) -> None:
+        """Likewise for an object, whether or not it has a ref."""
+        shared = entry.share()
+        if shared.promoted or not entry.owned:
+            return
+        shared.promoted = True
+        shared.owed += 1
+        entry.tracked = True
+        self.known[entry.id] = entry
+        self.process.to_hub(Promote(entry.id, self._for_directory(entry), shared.label))
+
+    def _for_directory(self, entry: Entry) -> Value:
+        if entry.kind == INLINE and len(entry.data) > CARRIED_MAX:
+            self.process.storing.store_inline(entry)
+        return self.value_of(entry)
+
+    def value_of(self, entry: Entry) -> Value:
+        """The object as it travels; refs inside it are promoted."""
+        inner: list[bytes] = []
+        shared = entry.shared
+        if shared is not None and shared.inner:
+            for ref in shared.inner:
+                self.promote(ref)
+                inner.append(ref._entry.id)
+        if entry.kind == STORED:
+            self.process.storing.seal(entry)
+            return Value(STORED, b"", entry.data, inner)
+        if entry.kind == PENDING:
+            return PENDING_VALUE
+        return Value(entry.kind, entry.data or b"", None, inner)
+
+    def handed(self, ref: ObjectRef[Any], to: str) -> None:
+        """The ref is inside a value that goes to process `to`: hold it in that one's name."""
+        self.promote(ref)
+        self.process.to_hub(Hold(ref._entry.id, to))
+
+    # -- values -----------------------------------------------------------------------------
+
+    def complete(self, entry: Entry, value: Value) -> None:
+        """The object is there (or has failed): wake whoever waits for it."""
+        if entry.kind != PENDING:
+            return
+        if value.inner and entry.owned:
+            entry.share().inner = self.handed_over(value.inner)
+        entry.kind = value.kind
+        if value.kind == STORED:
+            entry.data = value.at
+            entry.tracked = True
+        else:
+            entry.data = value.data
+        shared = entry.shared
+        if shared is not None and shared.promoted:
+            self.process.to_hub(Resolve(entry.id, self._for_directory(entry)))
+        self.wake(entry)
+        if entry.tracked and not entry.alive:
+            dropped.append(entry)
+
+    def wake(self, entry: Entry) -> None:
+        """Call whoever waits for the entry."""
+        waiters, entry.waiters = entry.waiters, None
+        if waiters:
+            for call in waiters:
+                call(entry)
+
+    def when_ready(self, entry: Entry, call: Callable[[Entry], None]) -> None:
+        """Have `call(entry)` called when the object is there; asks the directory for borrowed ones."""
+        if entry.kind != PENDING:
+            call(entry)
+            return
+        if entry.waiters is None:
+            entry.waiters = [call]
+        else:
+            entry.waiters.append(call)
+        if not entry.owned:
+            shared = entry.share()
+            if not shared.subscribed:
+                shared.subscribed = True
+                self.process.to_hub(Subscribe([entry.id]))
+
+    def resolved(self, id: bytes, value: Value) -> None:
+        """The directory says what a borrowed object is (or that an owned one is lost)."""
+        entry = self.known.get(id)
+        if entry is None:
+            return
+        if entry.kind == PENDING:
+            self.complete(entry, value)
+        elif entry.owned and value.kind in (FREED, ERROR):
+            self.process.storing.lost(entry, value)
+        elif entry.kind == STORED and value.kind != PENDING:
+            entry.kind, entry.data = value.kind, value.at if value.kind == STORED else value.data
+
+    # -- letting go ------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Act upon the refs and views that have gone since the last call."""
+        while dropped:
+            try:
+                entry = dropped.popleft()
+            except IndexError:
+                break
+            if not entry.alive and not self._viewed(entry):
+                self._let_go(entry)
+        self.process.storing.send_frees()
+        self.send_releases()
+
+    def send_releases(self) -> None:
+        """Tell the directory what has been let go."""
+        if self._releases:
+            releases, self._releases = self._releases, []
+            self.process.to_hub(Release(releases))
+
+    def _let_go(self, entry: Entry) -> None:
+        if entry.owned and entry.kind == PENDING:
+            return  # others may wait for it: its end lets go
+        shared = entry.shared
+        if self.on_trial is not None and not entry.owned and not (shared and shared.owed):
+            return  # came with the running task's arguments: its end decides
+        if shared is not None and shared.owed:
+            self._releases.append((entry.id, shared.owed))
+            shared.owed = 0
+            self._forget(entry)
+        elif entry.owned and entry.kind == STORED:
+            self.process.storing.free(entry)
+            self._forget(entry)
+        elif entry.kind != PENDING or not entry.owned:
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        self.known.pop(entry.id, None)
+        entry.tracked = False
+        shared = entry.shared
+        if shared is not None:
+            shared.promoted = False
+            shared.inner = []
+
+    def free(self, refs: list[ObjectRef[Any]]) -> None:
+        """Free the values at once, whoever holds refs to them (takes the lock)."""
+        with self.process.lock:
+            shared_ids = []
+            for ref in refs:
+                entry = ref._entry
+                self.make_known(ref)
+                if entry.shared is not None and entry.shared.promoted or not entry.owned:
+                    shared_ids.append(entry.id)
+                if entry.kind in (INLINE, STORED):
+                    if entry.kind == STORED and entry.owned:
+                        self.process.storing.free(entry)
+                    entry.kind, entry.data = FREED, b""
+            if shared_ids:
+                self.process.to_hub(FreeRefs(shared_ids))
+
+    def validate(self) -> None:
+        """Assert what must hold between any two calls."""
+        for id, entry in self.known.items():
+            assert entry.id == id
+            if entry.shared is not None and entry.shared.ref is not None:
+                ref = entry.shared.ref()
+                assert ref is None or ref._entry is entry
+
+
+PENDING_VALUE = Value(PENDING)
+

@@ -1,0 +1,195 @@
+"""The objects of one process: small ones as bytes at hand, large ones in shared memory.
+
+An object that this process wrote is its own until it is *sealed*: the node is told of it when
+somebody else may read it, or when it has lived for `SEAL_AFTER` seconds. Before that, its space
+is reused the moment it is dropped, while its pages are warm.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.ids import PUT_INDEX
+from ray_on_dask.objectstore.store import Store
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, Shared, dropped, ref_to
+from ray_on_dask.serialization import (
+    Serialized,
+    deserialize,
+    deserialize_view,
+    explain_failure,
+    parts,
+    serialize,
+    to_bytes,
+)
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.channel import Channel
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.process import Process
+
+#: Serialized values up to this size stay out of the store.
+INLINE_MAX = 100_000
+#: Seconds after which the node is told of an object that nobody else has asked for.
+SEAL_AFTER = 0.1
+TRIM_EVERY = 0.5
+
+
+class Storing:
+    """Puts, loads and frees objects."""
+
+    def __init__(self, process: Process):
+        self.process = process
+        self._store: Store | None = None
+        #: Own objects that the node does not know, with the time when they were written.
+        self._unsealed: dict[bytes, tuple[Entry, float]] = {}
+        self._to_free: list[bytes] = []
+        self._next_trim = 0.0
+        self.directory = ""
+        self.capacity = 0
+
+    def configure(self, directory: str, capacity: int) -> None:
+        """Say where the node's store is; it is opened when it is first needed."""
+        self.directory, self.capacity = directory, capacity
+
+    @property
+    def store(self) -> Store:
+        """This process's part of the node's store."""
+        if self._store is None:
+            self._store = Store(
+                self.directory, self.process.name, self.process.node, self.capacity
+            )
+        return self._store
+
+    @property
+    def active(self) -> bool:
+        """Whether `tick` has anything to look after."""
+        return bool(self._unsealed) or self._store is not None
+
+    # -- writing ------------------------------------------------------------------------
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """A ref to a copy of the value."""
+        try:
+            serialized = serialize(value)
+        except Exception as error:
+            raise explain_failure(value, "put value", error) from error
+        entry = Entry(self.process.task_ids.next() + PUT_INDEX)
+        if serialized.size <= INLINE_MAX:
+            entry.kind = m.INLINE
+            entry.data = to_bytes(serialized)
+        else:
+            self.store_value(entry, serialized)
+        if serialized.inner:
+            entry.share().inner = list(serialized.inner)
+        return ref_to(entry)
+
+    def store_value(self, entry: Entry, serialized: Serialized) -> None:
+        """Write a new object of this process's to shared memory."""
+        if dropped:
+            # What was dropped just now may be what there is room in, and its pages are warm.
+            with self.process.lock:
+                self.process.references.drain()
+        entry.data = self.store.write(parts(serialized), serialized.size)
+        entry.kind = m.STORED
+        entry.tracked = True
+        self._unsealed[entry.id] = (entry, monotonic())
+
+    def store_inline(self, entry: Entry) -> None:
+        """Move an object that is too large for the directory to the store."""
+        data = entry.data
+        entry.data = self.store.write([data], len(data))
+        entry.kind = m.STORED
+        entry.tracked = True
+        self._unsealed[entry.id] = (entry, monotonic())
+
+    def write_result(self, id: bytes, serialized: Serialized, label: str) -> m.Located:
+        """Write a result, of which another process is the owner, and tell the node."""
+        at = self.store.write(parts(serialized), serialized.size)
+        self.process.to_hub(m.Sealed(id, at, f"{label}-{id.hex()}"))
+        return at
+
+    def seal(self, entry: Entry) -> None:
+        """Tell the node of an own object, if it does not know it."""
+        if self._unsealed.pop(entry.id, None) is not None:
+            label = (entry.shared and entry.shared.label) or "put"
+            self.process.to_hub(m.Sealed(entry.id, entry.data, f"{label}-{entry.id.hex()}"))
+
+    # -- reading --------------------------------------------------------------------------
+
+    def load(self, entry: Entry) -> Any:
+        """The value of a stored object, its buffers where they lie."""
+        shared = entry.share()
+        view = shared.view
+        if view is None:
+            with self.process.lock:
+                view = shared.view or self._open(entry, shared)
+        return deserialize_view(view)
+
+    def _open(self, entry: Entry, shared: Shared) -> Any:
+        at = entry.data
+        shared.view = view = self.store.open(at, lambda: dropped.append(entry))
+        return view
+
+    def load_dependency(self, dependency: m.Dependency) -> Any:
+        """The value of an argument that was a ref."""
+        value = dependency.value
+        if value.kind == m.INLINE:
+            return deserialize(value.data)
+        with self.process.lock:
+            entry = self.process.references.lent(dependency.id, value)
+        loaded = self.load(entry)
+        if not entry.alive:
+            self.close_view(entry)
+        return loaded
+
+    def close_view(self, entry: Entry) -> None:
+        """No more reads: what was made of the view so far keeps its bytes."""
+        shared = entry.shared
+        if shared is not None and shared.view is not None:
+            view, shared.view = shared.view, None
+            view.close()
+            if view.alive:
+                shared.closed_views.append(view)
+
+    # -- freeing ----------------------------------------------------------------------------
+
+    def free(self, entry: Entry) -> None:
+        """Nobody can reach this object of ours any more."""
+        if self._unsealed.pop(entry.id, None) is not None:
+            self.store.free(entry.data)
+        else:
+            self._to_free.append(entry.id)
+
+    def send_frees(self) -> None:
+        """Tell the node which objects are garbage."""
+        if self._to_free:
+            ids, self._to_free = self._to_free, []
+            self.process.to_hub(m.FreeObjects(ids))
+
+    def on_space_freed(self, channel: Channel, message: m.SpaceFreed) -> None:
+        """The node gives back space in files of ours."""
+        for place in message.places:
+            self.store.free(place)
+
+    def lost(self, entry: Entry, value: m.Value) -> None:
+        """A stored object of ours is gone."""
+        entry.kind, entry.data = value.kind, value.data
+
+    # -- time -------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Seal what has lived long enough; give back memory that was warm for too long."""
+        self.send_frees()
+        for entry, since in list(self._unsealed.values()):
+            if now - since < SEAL_AFTER:
+                break
+            self.seal(entry)
+        if now >= self._next_trim and self._store is not None:
+            self._next_trim = now + TRIM_EVERY
+            self._store.trim(now)
+
+    def close(self) -> None:
+        """Let go of the store; what others know of stays, for the node to free."""
+        if self._store is not None:
+            self._store.close()

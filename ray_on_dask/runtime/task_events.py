@@ -1,0 +1,42 @@
+"""What an executor has run lately, told to the control store in batches that cost next to nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ray_on_dask.wire.messages import Task, TaskEvents
+
+if TYPE_CHECKING:
+    from ray_on_dask.runtime.executor import Executor
+
+#: Single runs told of in one batch; of the others only their number and time.
+RUNS_MAX = 50
+#: Seconds between two batches.
+EVERY = 0.2
+
+
+class Events:
+    """Collects runs of tasks."""
+
+    def __init__(self, executor: Executor):
+        self.executor = executor
+        self.runs: list[tuple[bytes, str, float, float, bool]] = []
+        self.counts: dict[str, tuple[int, float, int]] = {}
+        self._next = 0.0
+
+    def ran(self, task: Task, start: float, seconds: float, ok: bool) -> None:
+        """A task has ended."""
+        name = task.name
+        number, total, failed = self.counts.get(name, (0, 0.0, 0))
+        self.counts[name] = (number + 1, total + seconds, failed + (not ok))
+        if len(self.runs) < RUNS_MAX:
+            self.runs.append((task.id, name, start, start + seconds, ok))
+
+    def send(self, now: float, force: bool = False) -> None:
+        """Send a batch if it is time."""
+        if self.counts and (force or now >= self._next):
+            self._next = now + EVERY
+            runs, counts, self.runs, self.counts = self.runs, self.counts, [], {}
+            import os
+
+            self.executor.to_hub(TaskEvents(self.executor.job, os.getpid(), runs, counts))

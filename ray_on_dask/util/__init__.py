@@ -1,0 +1,1 @@
+"""What mirrors `ray.util`, module by module, written against the public API."""

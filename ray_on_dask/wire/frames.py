@@ -1,0 +1,69 @@
+"""Frames: how messages lie in a stream of bytes.
+
+A frame is four bytes of length, little-endian, and one encoded message. Several frames go out in
+one write; a reader is fed whatever came and gives whole messages.
+"""
+
+from __future__ import annotations
+
+from ray_on_dask.wire.messages import Message, decode, encode
+
+#: Longest message that is believed. Anything larger is garbage, or belongs in the store.
+FRAME_MAX = 1 << 30
+
+
+def pack(message: object) -> bytes:
+    """One message as a frame."""
+    body = encode(message)
+    return len(body).to_bytes(4, "little") + body
+
+
+def pack_all(messages: list[object]) -> bytes:
+    """Several messages, each as a frame, in one run of bytes."""
+    out = bytearray()
+    for message in messages:
+        body = encode(message)
+        out += len(body).to_bytes(4, "little")
+        out += body
+    return bytes(out)
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages.
+
+    `feed` raises `ValueError` (or `msgspec.DecodeError`, which is one) on garbage; the stream is
+    of no use afterwards.
+    """
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> list[Message]:
+        """The messages that are complete now."""
+        rest = self._rest
+        if rest:
+            rest += data
+            with memoryview(rest) as view:
+                messages, used = self._cut(view)
+            del rest[:used]
+            return messages
+        messages, used = self._cut(data)
+        if used < len(data):
+            rest += data[used:]
+        return messages
+
+    @staticmethod
+    def _cut(data: bytes | memoryview) -> tuple[list[Message], int]:
+        messages: list[Message] = []
+        at, end = 0, len(data)
+        while end - at >= 4:
+            stop = at + 4 + int.from_bytes(data[at : at + 4], "little")
+            if stop > end:
+                if stop - at > FRAME_MAX:
+                    raise ValueError(f"frame of {stop - at - 4} bytes")
+                break
+            messages.append(decode(data[at + 4 : stop]))
+            at = stop
+        return messages, at

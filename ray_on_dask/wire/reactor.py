@@ -1,0 +1,341 @@
+"""One thread of many reads all sockets of a process: whoever waits, leads.
+
+A thread that blocks for a result does not sleep until a reader thread has been scheduled, has
+taken the GIL, has read and has woken it: it reads the sockets itself. So a round trip
+costs no switch of threads at all. The rules:
+
+- `lead` is a lock: its holder polls and handles messages, nobody else does.
+- A thread that waits takes the lead if it is free, else it *follows*: it sleeps until its
+  waiter is done or the lead is handed to it. A leader hands on when it stops.
+- When no thread waits, the reactor's own thread leads, but only after nobody else has for
+  `GRACE` seconds: a loop of submit-and-get would else have to take the lead back each time. While
+  the waits go on it sleeps; the first thread that stops leading then pokes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ray_on_dask.wire.channel import CHUNK, Channel, peer_is_ours
+
+#: Seconds for which the reactor's own thread leaves the lead to a thread that led last.
+GRACE = 0.003
+
+
+class Waiter:
+    """What a thread waits on: done after `count` calls of `one_done`, or `finish`."""
+
+    __slots__ = ("_sem", "count", "done")
+
+    def __init__(self, count: int = 1):
+        self.count = count
+        self.done = count <= 0
+        self._sem = threading.Lock()
+        self._sem.acquire()
+
+    def one_done(self) -> None:
+        """One of the things waited for is there (call under the process's lock)."""
+        self.count -= 1
+        if self.count <= 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wake the thread for good."""
+        self.done = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Wake the thread to look around."""
+        with contextlib.suppress(RuntimeError):  # it is awake
+            self._sem.release()
+
+    def sleep(self, timeout: float) -> None:
+        """Sleep until nudged, at most `timeout` seconds (-1: for ever)."""
+        self._sem.acquire(timeout=timeout)
+
+
+class Reactor:
+    """Polls channels, listeners and a tick.
+
+    Parameters
+    ----------
+    on_tick : callable
+        ``on_tick(now)``, called by the leader each `interval()` seconds.
+    interval : callable
+        Seconds to the next tick; -1 for none as long as nothing happens.
+    """
+
+    def __init__(self, on_tick: Callable[[float], None], interval: Callable[[], float]):
+        self.on_tick = on_tick
+        self.interval = interval
+        self.closed = False
+        #: Whether messages are being handled, by which thread; Ctrl-C waits for their end.
+        self.handling = False
+        self.leader = 0
+        self.interrupted = False
+        self._epoll = select.epoll()
+        self._channels: dict[int, Channel] = {}
+        self._listeners: dict[int, tuple[socket.socket, Callable[[socket.socket], None]]] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._lead = threading.Lock()
+        self._followers: deque[Waiter] = deque()
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._dropped: deque[Channel] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._next_tick = 0.0
+        self._last_led = 0.0
+        self._asleep = False
+        self._nap = threading.Lock()
+        self._nap.acquire()
+        self._thread: threading.Thread | None = None
+        self._host = False
+
+    # -- what is polled -----------------------------------------------------------
+
+    def add(self, channel: Channel) -> None:
+        """Begin to read a channel."""
+        self._channels[channel.fd] = channel
+        self._epoll.register(channel.fd, select.EPOLLIN)
+
+    def listen(self, sock: socket.socket, on_accept: Callable[[socket.socket], None]) -> None:
+        """Accept connections of this user's processes; others are closed at once."""
+        self._listeners[sock.fileno()] = (sock, on_accept)
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
+
+    def remove(self, channel: Channel) -> None:
+        """Stop reading a channel (its socket is closed next)."""
+        if self._channels.pop(channel.fd, None) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.unregister(channel.fd)
+
+    def channels(self) -> list[Channel]:
+        """The channels that are open."""
+        return list(self._channels.values())
+
+    def want_write(self, channel: Channel, wanted: bool) -> None:
+        """Tell when the channel's socket takes more, or no longer."""
+        events = select.EPOLLIN | (select.EPOLLOUT if wanted else 0)
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.modify(channel.fd, events)
+
+    def drop_soon(self, channel: Channel) -> None:
+        """A channel was found broken outside the poll: close it there."""
+        self._dropped.append(channel)
+        self.wake()
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Have the leader call this, from any thread."""
+        self._calls.append(call)
+        self.wake()
+
+    def wake(self) -> None:
+        """Make the leader look around."""
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._wake_fd, 1)
+
+    # -- leading -------------------------------------------------------------------
+
+    def wait(self, waiter: Waiter, timeout: float | None = None) -> bool:
+        """Block until the waiter is done, leading if nobody does; False if time ran out."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while not waiter.done:
+            left = -1.0
+            if deadline is not None:
+                left = deadline - monotonic()
+                if left <= 0:
+                    self.poll_now()
+                    return waiter.done
+            if self._lead.acquire(False):
+                try:
+                    while not waiter.done and not self.closed:
+                        self._poll(left)
+                        if deadline is not None:
+                            left = deadline - monotonic()
+                            if left <= 0:
+                                break
+                finally:
+                    self._stop_leading()
+                if self.closed:
+                    return waiter.done
+            else:
+                self._follow(waiter, left)
+        return True
+
+    def _follow(self, waiter: Waiter, left: float) -> None:
+        self._followers.append(waiter)
+        try:
+            # The leader may have stopped between our try and our entry in the list.
+            if self._lead.locked() and not waiter.done:
+                waiter.sleep(left if left >= 0 else -1)
+        finally:
+            with contextlib.suppress(ValueError):
+                self._followers.remove(waiter)
+
+    def _stop_leading(self) -> None:
+        self._last_led = monotonic()
+        self._lead.release()
+        self._hand_on()
+        if self._asleep:
+            self._poke()
+
+    def _hand_on(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._followers[0].nudge()
+
+    def _poke(self) -> None:
+        self._asleep = False
+        with contextlib.suppress(RuntimeError):
+            self._nap.release()
+
+    def poll_now(self) -> None:
+        """Handle what has come, without waiting; nothing if another thread leads."""
+        if self._lead.acquire(False):
+            try:
+                self._poll(0)
+            finally:
+                self._stop_leading()
+
+    def hosted(self, loop: Any) -> None:
+        """Be polled by an asyncio loop from now on: it watches the one descriptor that is ours."""
+        self._host = True
+        loop.add_reader(self._epoll.fileno(), self.poll_now)
+
+        def again() -> None:
+            self.poll_now()
+            if not self.closed:
+                loop.call_later(0.05, again)
+
+        again()
+
+    # -- polling (leader only) --------------------------------------------------------
+
+    def _poll(self, timeout: float) -> None:
+        self.leader = threading.get_ident()
+        interval = self.interval()
+        if interval >= 0 and (timeout < 0 or timeout > interval):
+            timeout = interval
+        for fd, events in self._epoll.poll(timeout):
+            channel = self._channels.get(fd)
+            if channel is not None:
+                if events & select.EPOLLOUT:
+                    channel.on_writable()
+                if events & ~select.EPOLLOUT:
+                    self._read(channel)
+            elif fd == self._wake_fd:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(fd)
+            elif fd in self._listeners:
+                self._accept(fd)
+        while self._calls:
+            self._calls.popleft()()
+        while self._dropped:
+            self._drop(self._dropped.popleft())
+        if interval >= 0:
+            now = monotonic()
+            if now >= self._next_tick:
+                self.on_tick(now)
+                self._next_tick = now + interval
+
+    def _read(self, channel: Channel) -> None:
+        try:
+            count = channel.sock.recv_into(self._buffer)
+            messages = channel.reader.feed(self._buffer[:count]) if count else []
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, ValueError):
+            # Broken, closed, or garbage: this line ends, and nothing else does.
+            self._drop(channel)
+            return
+        self.handling = True
+        try:
+            if messages:
+                channel.on_messages(channel, messages)
+            if not count:
+                self._drop(channel)
+        finally:
+            self.handling = False
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
+
+    def _drop(self, channel: Channel) -> None:
+        if not channel.closed:
+            channel.close()
+            channel.on_close(channel)
+
+    def _accept(self, fd: int) -> None:
+        sock, on_accept = self._listeners[fd]
+        for _ in range(64):
+            try:
+                new, _address = sock.accept()
+            except OSError:
+                return
+            if not peer_is_ours(new):
+                new.close()
+                continue
+            new.setblocking(False)
+            on_accept(new)
+
+    # -- the reactor's own thread ---------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread that leads when nobody else does."""
+        self._thread = threading.Thread(target=self._run, name="ray_on_dask-io", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        quiet = 0
+        while not self.closed:
+            if self._host and monotonic() - self._last_led < 0.2:
+                self._nap.acquire(timeout=0.2)  # the loop polls; look whether it is stuck
+                continue
+            if self._followers or not self._lead.acquire(False):
+                quiet += 1
+                if quiet > 20 and self._lead.locked():
+                    self._asleep = True
+                    self._nap.acquire(timeout=1.0)
+                    self._asleep = False
+                    quiet = 0
+                else:
+                    self._nap.acquire(timeout=GRACE)
+                continue
+            if monotonic() - self._last_led < GRACE:
+                self._lead.release()
+                self._hand_on()
+                self._nap.acquire(timeout=GRACE)
+                continue
+            quiet = 0
+            try:
+                while not self._followers and not self.closed:
+                    self._poll(0.01 if self._host else -1)
+                    if self._host:
+                        break
+            finally:
+                self._lead.release()
+                self._hand_on()
+
+    def close(self) -> None:
+        """Stop polling and close every channel."""
+        self.closed = True
+        self.wake()
+        self._poke()
+        for waiter in list(self._followers):
+            waiter.nudge()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2.0)
+        for channel in list(self._channels.values()):
+            channel.close()
+        for sock, _ in self._listeners.values():
+            sock.close()
+        with self._lead:
+            self._epoll.close()
+            os.close(self._wake_fd)

@@ -1,0 +1,243 @@
+"""Actors that do several things at once: coroutines, threads, groups."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from conformance_module import ray
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def test_an_async_method_waits_while_another_sets_it_free() -> None:
+    @ray.remote
+    class Signal:
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        def send(self) -> None:
+            self.event.set()
+
+        async def wait(self, i: int) -> int:
+            await self.event.wait()
+            return i
+
+    signal = Signal.remote()
+    waits = [signal.wait.remote(i) for i in range(10)]
+    assert ray.wait(waits, timeout=0.1)[0] == []
+    ray.get(signal.send.remote())
+    assert ray.get(waits) == list(range(10))
+
+
+def test_all_methods_of_an_async_actor_run_on_one_thread() -> None:
+    @ray.remote
+    class Mixed:
+        def sync(self) -> int:
+            return threading.get_ident()
+
+        async def coroutine(self) -> int:
+            return threading.get_ident()
+
+    mixed = Mixed.remote()
+    assert len(set(ray.get([mixed.sync.remote(), mixed.coroutine.remote()]))) == 1
+
+
+def test_refs_are_awaited_inside_an_async_actor() -> None:
+    @ray.remote
+    def double(x: int) -> int:
+        return 2 * x
+
+    @ray.remote
+    class Gatherer:
+        async def gather(self, n: int) -> list[int]:
+            return await asyncio.gather(*[double.remote(i) for i in range(n)])
+
+        async def given(self, refs: list[Any]) -> int:
+            return await refs[0]
+
+        async def fails(self) -> str:
+            try:
+                await double.remote(None)
+            except TypeError:
+                return "caught"
+            return "nothing"
+
+    gatherer = Gatherer.remote()
+    assert ray.get(gatherer.gather.remote(4)) == [0, 2, 4, 6]
+    assert ray.get(gatherer.given.remote([ray.put(3)])) == 3
+    assert ray.get(gatherer.fails.remote()) == "caught"
+
+
+def test_an_error_in_a_coroutine_arrives_and_leaves_the_actor_alive() -> None:
+    @ray.remote
+    class Fragile:
+        async def crack(self) -> None:
+            raise KeyError("async")
+
+        async def whole(self) -> bool:
+            return True
+
+    fragile = Fragile.remote()
+    with pytest.raises(KeyError, match="async"):
+        ray.get(fragile.crack.remote())
+    assert ray.get(fragile.whole.remote())
+
+
+@pytest.fixture
+def crowd() -> Any:
+    """The class of an actor that counts how many of its calls overlap."""
+
+    @ray.remote
+    class Crowd:
+        def __init__(self) -> None:
+            self.inside = self.most = 0
+            self.lock = threading.Lock()
+
+        def enter(self, path: str, _i: int) -> None:
+            import os
+            import time
+
+            with self.lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            while not os.path.exists(path):
+                time.sleep(0.01)
+            with self.lock:
+                self.inside -= 1
+
+        def now(self) -> int:
+            return self.inside
+
+        def peak(self) -> int:
+            return self.most
+
+    return Crowd
+
+
+def test_max_concurrency_is_how_many_calls_overlap(crowd: Any, gate: Any) -> None:
+    room = crowd.options(max_concurrency=3).remote()
+    calls = [room.enter.remote(gate.path, i) for i in range(8)]
+    assert ray.wait(calls, timeout=0.3)[0] == []
+    gate.open()
+    ray.get(calls)
+    assert ray.get(room.peak.remote()) == 3
+
+
+def test_an_actor_does_one_thing_at_a_time_by_default(crowd: Any, gate: Any) -> None:
+    room = crowd.remote()
+    calls = [room.enter.remote(gate.path, i) for i in range(5)]
+    assert ray.wait(calls, timeout=0.1)[0] == []
+    gate.open()
+    ray.get(calls)
+    assert ray.get(room.peak.remote()) == 1
+
+
+def test_max_concurrency_limits_coroutines_too() -> None:
+    @ray.remote(max_concurrency=2)
+    class Limited:
+        def __init__(self) -> None:
+            self.inside = self.most = 0
+
+        async def enter(self) -> int:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            await asyncio.sleep(0.05)
+            self.inside -= 1
+            return self.most
+
+    limited = Limited.remote()
+    assert max(ray.get([limited.enter.remote() for _ in range(6)])) == 2
+
+
+def test_an_overtaking_call_is_answered_while_another_waits(gate: Any) -> None:
+    @ray.remote
+    class Waits:
+        async def never(self) -> None:
+            await asyncio.Event().wait()
+
+        async def quick(self) -> str:
+            return "quick"
+
+    waits = Waits.remote()
+    blocked = waits.never.remote()
+    assert ray.get(waits.quick.remote()) == "quick"
+    assert ray.wait([blocked], timeout=0.0)[0] == []
+
+
+def test_a_concurrency_of_zero_still_serves() -> None:
+    @ray.remote(max_concurrency=0)
+    class Zero:
+        def one(self) -> int:
+            return 1
+
+    assert ray.get(Zero.remote().one.remote()) == 1
+
+
+def test_concurrency_groups_run_beside_each_other(gate: Any) -> None:
+    @ray.remote(concurrency_groups={"io": 2, "compute": 1})
+    class Grouped:
+        @ray.method(concurrency_group="io")
+        def block(self) -> str:
+            gate.wait()
+            return "io"
+
+        @ray.method(concurrency_group="compute")
+        def compute(self) -> str:
+            return "compute"
+
+        def other(self) -> str:
+            return "default"
+
+    grouped = Grouped.remote()
+    blocked = [grouped.block.remote() for _ in range(3)]
+    assert ray.get([grouped.compute.remote(), grouped.other.remote()]) == ["compute", "default"]
+    assert ray.get(grouped.block.options(concurrency_group="compute").remote) if False else True
+    assert ray.get(grouped.other.options(concurrency_group="compute").remote()) == "default"
+    gate.open()
+    assert ray.get(blocked) == ["io"] * 3
+
+
+def test_concurrency_groups_work_in_async_actors() -> None:
+    @ray.remote(concurrency_groups={"io": 1})
+    class Grouped:
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        @ray.method(concurrency_group="io")
+        async def wait(self) -> str:
+            while not self.event.is_set():
+                await asyncio.sleep(0.01)
+            return "free"
+
+        async def send(self) -> None:
+            self.event.set()
+
+    grouped = Grouped.remote()
+    blocked = grouped.wait.remote()
+    ray.get(grouped.send.remote())
+    assert ray.get(blocked) == "free"
+
+
+def test_an_actor_may_call_itself_when_it_is_async() -> None:
+    @ray.remote
+    class Self:
+        async def outer(self) -> str:
+            return await ray.get_runtime_context().current_actor.inner.remote()
+
+        async def inner(self) -> str:
+            return "inner"
+
+    assert ray.get(Self.remote().outer.remote()) == "inner"
+
+
+def test_order_cannot_be_promised_for_concurrent_actors() -> None:
+    @ray.remote
+    class Async:
+        async def one(self) -> int:
+            return 1
+
+    with pytest.raises(ValueError, match="allow_out_of_order_execution"):
+        Async.options(allow_out_of_order_execution=False).remote()

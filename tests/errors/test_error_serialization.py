@@ -1,0 +1,137 @@
+"""Errors arrive, whatever their classes do when they are pickled."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import Any
+
+import pytest
+
+from ray_on_dask.error_serialization import dumps_error, loads_error
+from ray_on_dask.exceptions import (
+    ActorDiedError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+    UnserializableException,
+    from_exception,
+)
+from ray_on_dask.ids import TaskID
+
+
+class Importable(Exception):
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.detail = {"a": 1}
+
+
+class NotReplayable(Exception):
+    """Pickles, but is made again by a call without its second argument."""
+
+    def __init__(self, first: int, second: int):
+        super().__init__("two arguments")
+
+
+class NotPicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("has a lock")
+        self.lock = threading.Lock()
+
+
+class Malicious(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no pickle")
+
+
+def task_error(error: BaseException) -> RayTaskError:
+    try:
+        raise error
+    except BaseException as caught:
+        return from_exception("mod.f", caught, (), "ray::f", 7, "10.0.0.1")
+
+
+def sent(error: BaseException) -> Any:
+    return loads_error(dumps_error(error))
+
+
+def test_a_task_error_arrives_as_a_dual_with_the_state_of_its_cause() -> None:
+    got = sent(task_error(Importable("boom")))
+    assert isinstance(got, Importable)
+    assert isinstance(got, RayTaskError)
+    assert got.detail == {"a": 1}
+    assert "ray::f()" in str(got)
+
+
+def test_a_dual_may_be_sent_as_well() -> None:
+    assert isinstance(sent(task_error(Importable("boom")).as_instanceof_cause()), Importable)
+
+
+def test_each_reading_gives_another_error() -> None:
+    """Two threads that raise one instance would share its traceback."""
+    data = dumps_error(task_error(Importable("boom")))
+    assert loads_error(data) is not loads_error(data)
+    assert loads_error(memoryview(data)).args[0].args == ("boom",)
+
+
+def test_a_class_of_the_drivers_own_script_arrives() -> None:
+    local = type("Local", (ValueError,), {"__module__": "__main__"})
+    got = sent(task_error(local("x")))
+    assert isinstance(got, ValueError)
+    assert type(got).__name__ == "RayTaskError(Local)"
+
+
+def test_errors_of_the_system_arrive_as_they_are() -> None:
+    task = TaskID.from_random()
+    assert sent(TaskCancelledError(task)).task_id == task
+    assert sent(ActorDiedError("killed", "ab")).actor_id == "ab"
+
+
+def test_a_cause_that_does_not_pickle_arrives_as_text() -> None:
+    got = sent(task_error(NotPicklable()))
+    assert type(got) is RayTaskError
+    assert type(got.cause) is RayError
+    assert "has a lock" in str(got.cause)
+    assert "ray::f() (pid=7, ip=10.0.0.1)" in str(got).replace("\x1b[36m", "").replace(
+        "\x1b[39m", ""
+    )
+    assert "NotPicklable: has a lock" in str(got)
+    assert got.function_name == "mod.f"
+
+
+def test_a_cause_that_cannot_be_made_again_arrives_as_text() -> None:
+    got = sent(task_error(NotReplayable(1, 2)))
+    assert type(got) is UnserializableException
+    assert "NotReplayable: two arguments" in str(got)
+    assert "test_error_serialization.py" in str(got)
+
+
+def test_a_class_that_cannot_be_imported_here_arrives_as_text() -> None:
+    def loads(data: bytes) -> Any:
+        raise ModuleNotFoundError("no module named 'theirs'")
+
+    got = loads_error(dumps_error(task_error(Importable("boom"))), loads)
+    assert type(got) is UnserializableException
+    assert "Importable: boom" in str(got)
+
+
+@pytest.mark.parametrize("wrap", [task_error, lambda error: error])
+def test_an_exception_that_fails_at_everything_still_arrives(wrap: Any) -> None:
+    got = sent(wrap(Malicious()))
+    assert isinstance(got, RayError)
+    assert "Malicious" in str(got)
+
+
+def test_the_caller_may_bring_a_pickler_of_its_own() -> None:
+    seen: list[Any] = []
+
+    def dumps(value: Any) -> bytes:
+        seen.append(value)
+        return pickle.dumps(value)
+
+    error = task_error(Importable("boom"))
+    assert isinstance(loads_error(dumps_error(error, dumps)), Importable)
+    assert seen == [error]
