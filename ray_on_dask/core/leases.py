@@ -121,6 +121,8 @@ class Leases:
         self.lacking: dict[Key, Demand] = {}
         self.policy = policy or Policy()
         self._ids = itertools.count(1)
+        #: Owners that are gone while leases of theirs last.
+        self._gone: set[str] = set()
         #: Counts changes that may make room.
         self._version = 0
 
@@ -204,6 +206,7 @@ class Leases:
     def forget_owner(self, owner: str) -> list[Lease]:
         """An owner is gone: what it wanted is forgotten; its leases have to be ended."""
         gone: list[Lease] = []
+        self._gone.add(owner)
         for key in [key for key in self.demands if key[0] == owner]:
             demand = self.demands[key]
             demand.wanted = 0
@@ -211,6 +214,8 @@ class Leases:
             gone += demand.leases.values()
             if not demand.leases:
                 del self.demands[key]
+        if not gone:
+            self._gone.discard(owner)
         return gone
 
     def cancel(self, owner: str, number: int) -> Lease | None:
@@ -311,7 +316,9 @@ class Leases:
         if demand.lifetime is not None:
             demand.wanted = 0
         self._note_lack(demand)
-        if not demand.wanted and not demand.leases:
+        if not demand.wanted and not demand.leases and (
+            demand.lifetime is not None or demand.owner in self._gone
+        ):
             self.demands.pop(demand.key, None)
 
     def blocked(self, id: int, now: float) -> list[Decision]:
@@ -413,4 +420,4 @@ class Leases:
         for key, demand in self.demands.items():
             assert demand.key == key
             assert (demand.lacks > 0) == (key in self.lacking), (key, demand.wanted)
-            assert demand.wanted or demand.leases
+            assert demand.leases or demand.owner not in self._gone

@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ray_on_dask.exceptions import RaySystemError
 
@@ -32,6 +33,7 @@ Spawn = Callable[..., "subprocess.Popen[bytes]"]
 MAX_MEMORY = "64mb"
 #: How often a port that was free a moment ago may turn out to be taken.
 _ATTEMPTS = 3
+_REFUSED = "it refuses the password"
 
 # prctl(PR_SET_PDEATHSIG, SIGKILL), then become the server. A `preexec_fn` would do the same
 # but may deadlock in a process with threads.
@@ -47,7 +49,7 @@ class Shard:
 
     host: str
     port: int
-    password: str
+    password: str = field(repr=False)
     #: None for a server that is not ours.
     proc: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     #: Its configuration and its log lie here.
@@ -57,7 +59,7 @@ class Shard:
     def url(self) -> str:
         """For `redis.Redis.from_url`, with the password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://:{self.password}@{host}:{self.port}/0"
+        return f"redis://:{quote(self.password, safe='')}@{host}:{self.port}/0"
 
     def stop(self, timeout: float = 2.0) -> None:
         """End the server if it is ours; return when it is gone."""
@@ -109,7 +111,7 @@ def configuration(shard: Shard) -> str:
         "bind": shard.host,
         "port": shard.port,
         "protected-mode": "yes",
-        "requirepass": shard.password,
+        "requirepass": _quoted(shard.password),
         "save": '""',
         "appendonly": "no",
         "maxmemory": MAX_MEMORY,
@@ -117,10 +119,15 @@ def configuration(shard: Shard) -> str:
         "databases": 1,
         "daemonize": "no",
         "loglevel": "warning",
-        "logfile": f'"{directory / "redis.log"}"',
-        "dir": f'"{directory}"',
+        "logfile": _quoted(directory / "redis.log"),
+        "dir": _quoted(directory),
     }
     return "".join(f"{name} {value}\n" for name, value in lines.items())
+
+
+def _quoted(value: str | Path) -> str:
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def command(executable: str, shard: Shard) -> list[str]:
@@ -243,42 +250,45 @@ def _spawn_and_wait(
 
 
 def wait_until_ready(shard: Shard, timeout: float = 10.0) -> None:
-    """Return when the server answers a PING.
+    """Return when the server answers.
 
     Raises
     ------
     RaySystemError
-        If it has ended, refuses the password, or is silent for `timeout` seconds.
+        If it has ended or does not answer within `timeout` seconds, or if a
+        server that is not ours refuses the password.
     """
     deadline = time.monotonic() + timeout
-    while True:
-        silence = _ping(shard)
-        if silence is None:
-            return
+    while (reason := _silence(shard)) is not None:
         if shard.proc is not None and shard.proc.poll() is not None:
             reason = f"it ended with status {shard.proc.returncode}"
-            break
-        if time.monotonic() > deadline:
-            reason = f"no answer within {timeout} s ({silence})"
-            break
-        time.sleep(0.01)
-    raise RaySystemError(f"No Redis at {shard.host}:{shard.port}: {reason}. {_end_of_log(shard)}")
+        elif reason == _REFUSED and shard.proc is None:
+            pass
+        elif time.monotonic() < deadline:
+            time.sleep(0.01)
+            continue
+        else:
+            reason = f"no answer within {timeout} s ({reason})"
+        where = f"{shard.host}:{shard.port}"
+        raise RaySystemError(f"No Redis at {where}: {reason}. {_end_of_log(shard)}")
 
 
-def _ping(shard: Shard) -> str | None:
+def _silence(shard: Shard) -> str | None:
     """None if the server answers, else why it does not."""
     import redis
 
     client = redis.Redis.from_url(shard.url, **connection_options())
     try:
-        client.ping()
-    except redis.exceptions.AuthenticationError as error:
-        raise RaySystemError(f"Redis at {shard.host}:{shard.port}: {error}") from error
+        pid = client.info("server")["process_id"]
+    except redis.exceptions.AuthenticationError:
+        return _REFUSED
     except (redis.RedisError, OSError) as error:
         return str(error)
     finally:
         client.close()
-    return None
+    # Ours may be about to find out that the port is taken, by a server with the same password.
+    ours = shard.proc is None or shard.proc.pid == pid
+    return None if ours else "another server answers there"
 
 
 def connection_options(timeout: float = 2.0) -> dict[str, Any]:

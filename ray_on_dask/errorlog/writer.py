@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Mapping
@@ -47,10 +48,8 @@ class Writer:
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued, as far as that goes within `timeout` seconds, and stop."""
         self._closed.set()
-        try:
+        with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)  # wakes the thread
-        except queue.Full:
-            pass
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -65,10 +64,8 @@ class Writer:
     def _batch(self) -> list[Mapping[str, Any]]:
         """What is queued, up to a batch; waits for the first for `interval` seconds."""
         batch = []
-        try:
+        with contextlib.suppress(queue.Empty):
             batch.append(self._queue.get(timeout=self._interval))
             while len(batch) < _BATCH:
                 batch.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
         return [record for record in batch if record is not None]

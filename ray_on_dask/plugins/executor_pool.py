@@ -109,6 +109,8 @@ class ExecutorPool:
         self._restock()
 
     def _restock(self) -> None:
+        if self.node.closing:
+            return
         blank = sum(not x.job and not x.lease and not x.on_hello for x in self.executors.values())
         for _ in range(self.spares - blank):
             self.start()

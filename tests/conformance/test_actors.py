@@ -158,12 +158,10 @@ def test_plain_base_classes_and_super_work() -> None:
 
 def test_an_actor_class_cannot_be_a_base_class(counter: Any) -> None:
     with pytest.raises(TypeError) as caught:
-        type("Sub", (counter,), {}) if isinstance(counter, type) else _subclass(counter)
-    assert type(caught.value).__name__ == "ActorClassInheritanceException"
 
+        class Sub(counter): ...
 
-def _subclass(base: Any) -> None:
-    class Sub(base): ...
+    assert isinstance(caught.value, ray.actor.ActorClassInheritanceException)
 
 
 def test_private_static_and_class_methods_can_be_called(counter: Any) -> None:
@@ -182,7 +180,8 @@ def test_a_handle_has_methods_but_no_attributes(counter: Any) -> None:
 
 def test_a_handle_shows_its_class_and_id(counter: Any) -> None:
     actor = counter.remote()
-    assert repr(actor) == f"Actor(Counter, {actor._actor_id.hex()})"
+    assert repr(actor).startswith("Actor(")
+    assert repr(actor).endswith(f"Counter, {actor._actor_id.hex()})")
     assert len(actor._actor_id.hex()) == 32
     assert isinstance(actor, ray.actor.ActorHandle)
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from conformance_module import ray
+from conformance_module import eventually, ray
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -87,52 +87,30 @@ def test_an_error_in_a_coroutine_arrives_and_leaves_the_actor_alive() -> None:
 
 
 @pytest.fixture
-def crowd() -> Any:
-    """The class of an actor that counts how many of its calls overlap."""
+def crowd(gate: Any, journal: Any) -> Any:
+    """The class of an actor whose calls stay inside until the gate opens."""
 
     @ray.remote
     class Crowd:
-        def __init__(self) -> None:
-            self.inside = self.most = 0
-            self.lock = threading.Lock()
-
-        def enter(self, path: str, _i: int) -> None:
-            import os
-            import time
-
-            with self.lock:
-                self.inside += 1
-                self.most = max(self.most, self.inside)
-            while not os.path.exists(path):
-                time.sleep(0.01)
-            with self.lock:
-                self.inside -= 1
-
-        def now(self) -> int:
-            return self.inside
-
-        def peak(self) -> int:
-            return self.most
+        def enter(self) -> None:
+            journal.write("in")
+            gate.wait()
 
     return Crowd
 
 
-def test_max_concurrency_is_how_many_calls_overlap(crowd: Any, gate: Any) -> None:
-    room = crowd.options(max_concurrency=3).remote()
-    calls = [room.enter.remote(gate.path, i) for i in range(8)]
-    assert ray.wait(calls, timeout=0.3)[0] == []
+@pytest.mark.parametrize(("options", "overlap"), [({"max_concurrency": 3}, 3), ({}, 1)])
+def test_so_many_calls_overlap_as_max_concurrency_says_and_one_by_default(
+    options: dict[str, int], overlap: int, crowd: Any, gate: Any, journal: Any
+) -> None:
+    room = (crowd.options(**options) if options else crowd).remote()
+    calls = [room.enter.remote() for _ in range(8)]
+    eventually(lambda: len(journal.read()) >= overlap)
+    assert ray.wait(calls, timeout=0.2)[0] == []
+    assert len(journal.read()) == overlap
     gate.open()
     ray.get(calls)
-    assert ray.get(room.peak.remote()) == 3
-
-
-def test_an_actor_does_one_thing_at_a_time_by_default(crowd: Any, gate: Any) -> None:
-    room = crowd.remote()
-    calls = [room.enter.remote(gate.path, i) for i in range(5)]
-    assert ray.wait(calls, timeout=0.1)[0] == []
-    gate.open()
-    ray.get(calls)
-    assert ray.get(room.peak.remote()) == 1
+    assert len(journal.read()) == 8
 
 
 def test_max_concurrency_limits_coroutines_too() -> None:
@@ -194,7 +172,6 @@ def test_concurrency_groups_run_beside_each_other(gate: Any) -> None:
     grouped = Grouped.remote()
     blocked = [grouped.block.remote() for _ in range(3)]
     assert ray.get([grouped.compute.remote(), grouped.other.remote()]) == ["compute", "default"]
-    assert ray.get(grouped.block.options(concurrency_group="compute").remote) if False else True
     assert ray.get(grouped.other.options(concurrency_group="compute").remote()) == "default"
     gate.open()
     assert ray.get(blocked) == ["io"] * 3

