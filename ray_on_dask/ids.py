@@ -171,10 +171,15 @@ class WorkerID(UniqueID):
 
 
 class TaskID(BaseID):
-    """The id of one call of a remote function: 16 bytes."""
+    """The id of one call of a remote function: 24 bytes, of which this package uses 16."""
 
-    SIZE = TASK_ID_SIZE
+    SIZE = 24
     __slots__ = ()
+
+    @classmethod
+    def of(cls, task: bytes) -> TaskID:
+        """The public form of a task id, `TASK_ID_SIZE` bytes."""
+        return cls(task + bytes(cls.SIZE - TASK_ID_SIZE))
 
 
 class ActorID(BaseID):

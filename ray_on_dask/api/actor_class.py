@@ -92,7 +92,7 @@ class ActorClass:
         self._signature.check(args, kwargs)
         namespace = options.get("namespace") or session.config.namespace
         name = options.get("name") or ""
-        id = os.urandom(16)
+        id = bytes.fromhex(session.name) + os.urandom(8)
         if name:
             taken = session.asking.ask(
                 "reserve_actor_name", name=name, namespace=namespace, actor=id

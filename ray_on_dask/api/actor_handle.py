@@ -15,8 +15,6 @@ from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.serialization import current_refs
 from ray_on_dask.wire import messages as m
 
-#: What follows an actor's id in the id of the ref by which its handles are counted.
-HANDLE_SUFFIX = b"\0\0\0\0"
 _SPECIAL = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
 
@@ -148,7 +146,7 @@ class ActorHandle:
             raise TypeError(f"{self!r} was pickled outside of ray_on_dask: pass it to a task.")
         ref = self._ref
         if ref is None:  # a weak handle becomes a counted one for whoever gets it
-            ref = running_session().references.received(self._id + HANDLE_SUFFIX)
+            ref = running_session().references.received(self._id)
         return _restore, (
             self._id, self._class_name, self._methods.pickle(), self._facts, ref,
         )  # fmt: skip
@@ -258,8 +256,13 @@ def facts_of(spec: m.ActorSpec) -> dict[str, Any]:
 
 def handle_for(session: Any, found: dict[str, Any]) -> ActorHandle:
     """A weak handle for an actor that the control store has found by name."""
+    facts = {
+        "function": found["function"], "groups": list(found["concurrency_groups"]),
+        "retries": found["max_task_retries"], "out_of_order": found["out_of_order"],
+        "max_pending": found["max_pending_calls"],
+    }  # fmt: skip
     return ActorHandle(
-        found["id"], found["class_name"], Methods.unpickle(found["methods"]), found["facts"], None
+        found["actor"], found["class_name"], Methods.unpickle(found["methods"]), facts, None
     )
 
 

@@ -14,11 +14,13 @@ _ACCELERATOR_UNITS = UNITS_PER_ONE // 1000
 
 
 @overload
-def resources_of(options: Mapping[str, Any], kind: Literal["task"] = "task") -> Demand: ...
+def resources_of(options: Mapping[str, Any], kind: Literal["task"] = "task") -> Demand:
+    """Of a task."""
 
 
 @overload
-def resources_of(options: Mapping[str, Any], kind: Literal["actor"]) -> tuple[Demand, Demand]: ...
+def resources_of(options: Mapping[str, Any], kind: Literal["actor"]) -> tuple[Demand, Demand]:
+    """Of an actor: to be placed, and to live."""
 
 
 def resources_of(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ray_on_dask.api import session as sessions
+
+
+#: Seconds for the error log to come up.
+PATIENCE = 5.0
 
 
 def error_info(worker: Any = None) -> list[dict[str, Any]]:
@@ -20,12 +25,16 @@ def error_info(worker: Any = None) -> list[dict[str, Any]]:
     session = sessions.running_session()
     if session is None:
         return sessions.local_session().errors()  # type: ignore[no-any-return]
-    urls = session.asking.ask("redis")
-    if not urls:
+    servers = session.asking.ask("redis")
+    deadline = time.monotonic() + PATIENCE
+    while servers["urls"] and not servers["ready"] and time.monotonic() < deadline:
+        time.sleep(0.02)  # they come up a moment after the session, or when first asked for
+        servers = session.asking.ask("redis")
+    if not servers["urls"]:
         return []
     from ray_on_dask.errorlog.log import ErrorLog
 
-    log = ErrorLog(urls)
+    log = ErrorLog(servers["urls"])
     try:
         return log.read(str(session.job))
     finally:

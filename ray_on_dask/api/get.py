@@ -47,10 +47,12 @@ def get(
     >>> ray.get([ray.put(i) for i in range(3)])
     [0, 1, 2]
     """
-    if type(object_refs) is ObjectRef:
+    if type(object_refs) is ObjectRef and worker is None:
         entry = object_refs._entry
         if entry.kind == INLINE and current.process is not None:
             return deserialize(entry.data)
+    if isinstance(worker, int | float):
+        raise TypeError(f"get(refs, {worker!r}): give the timeout by name, timeout={worker!r}")
     process = sessions.running_session()
     if process is None:
         return sessions.local_session().get(object_refs)

@@ -100,6 +100,8 @@ class ControlStore:
         self.directory = Directory(make_error)
         self.actors = Actors(make_error, self._job_config)
         self.questions = Questions(self)
+        #: Further questions that the plugin around it answers: ``{what: answer(sender, **args)}``.
+        self.extra: dict[str, Callable[..., Any]] = {}
         #: {executor: leases that it serves}.
         self.serving: dict[str, set[int]] = {}
         self._lapsing: deque[tuple[float, str]] = deque()
@@ -117,6 +119,7 @@ class ControlStore:
             m.Hold: lambda who, msg, now: self.directory.hold(msg),
             m.Release: lambda who, msg, now: self.directory.release(who, msg),
             m.Subscribe: lambda who, msg, now: self.directory.subscribe(who, msg),
+            m.FreeObjects: lambda who, msg, now: [i.Send(msg.node, m.FreeObjects(msg.ids))],
             m.WaitingFor: lambda who, msg, now: self.directory.waiting_for(who, msg),
             m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
             m.Sync: lambda who, msg, now: [i.Send(who, m.Synced(msg.token))],
@@ -155,7 +158,7 @@ class ControlStore:
                 executor = what.lease.executor
                 done.append(i.Send(executor, m.EndLease(what.lease.id)))
             elif kind is ls.Unplaceable:
-                todo.extend(self._unplaceable(what))
+                todo.extend(self._unplaceable(what, now))
             elif kind is i.HandlesGone:
                 todo.extend(self.actors.handles_gone(what.actor))
             elif kind is i.WantActor:
@@ -193,9 +196,10 @@ class ControlStore:
             return []
         facts.alive, facts.reason, facts.ended = False, reason, now
         out: Out = []
+        gone = self.leases.remove_node(name)
         for member in [x for x in self.members.values() if x.node == name]:
             out += self.lost(m.Lost(member.name, f"its node died ({reason})"), now)
-        for lease in self.leases.remove_node(name):
+        for lease in gone:
             out.append(i.Send(lease.demand.owner, m.LeaseLost(lease.id, f"node died: {reason}")))
         out += self.actors.node_lost(name, now, reason)
         out += self.directory.node_lost(name)
@@ -259,8 +263,7 @@ class ControlStore:
             actor, incarnation = bytes.fromhex(lease.demand.owner[6:]), lease.demand.key[1]
             self._for_actor[lease.id] = (actor, incarnation)
             return list(self.actors.placed(actor, lease.node.name, lease.id))
-        member = self.members.get(lease.demand.owner)
-        job = member.job if member is not None else 0
+        job = self._job_of(lease)
         return [
             i.Send(
                 lease.node.name,
@@ -271,6 +274,12 @@ class ControlStore:
             )
         ]  # fmt: skip
 
+    def _job_of(self, lease: ls.Lease) -> int:
+        if lease.id in self._for_actor:
+            return self.actors.job_of(self._for_actor[lease.id][0]) or 0
+        member = self.members.get(lease.demand.owner)
+        return member.job if member is not None else 0
+
     def _lease_started(self, sender: str, msg: m.LeaseStarted, now: float) -> Out:
         lease = self.leases.leases.get(msg.lease)
         if lease is None:
@@ -278,6 +287,8 @@ class ControlStore:
         if msg.error:
             return self._not_started(lease, msg.error, now)
         lease.executor = msg.executor
+        if msg.executor in self.members:
+            self.members[msg.executor].job = self._job_of(lease)
         self.serving.setdefault(msg.executor, set()).add(lease.id)
         if lease.id in self._for_actor:
             return list(self.actors.started(*self._for_actor[lease.id], msg.executor, msg.address,
@@ -321,7 +332,7 @@ class ControlStore:
         self.leases.unblocked(msg.lease)
         return []
 
-    def _unplaceable(self, what: ls.Unplaceable) -> Out:
+    def _unplaceable(self, what: ls.Unplaceable, now: float) -> Out:
         demand = what.demand
         owner = demand.owner
         if demand.lifetime is not None:
@@ -332,6 +343,9 @@ class ControlStore:
             f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}. It "
             "waits for a node that has what it needs."
         )
+        if what.fail and demand.lifetime is not None:
+            error = self.make_error("ActorUnschedulableError", {"message": text})
+            return list(self.actors.unplaceable(bytes.fromhex(demand.owner[6:]), error, now))
         if what.fail:
             error = self.make_error("TaskUnschedulableError", {"message": text})
             return [i.Send(owner, m.LeaseFailed(demand.key[1], error))]

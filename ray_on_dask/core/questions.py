@@ -17,6 +17,8 @@ class Questions:
 
     def __init__(self, store: ControlStore):
         self.store = store
+        #: What the plugin knows of the session: its name, addresses.
+        self.session: dict[str, Any] = {}
         self._known = {
             name.removeprefix("_about_"): getattr(self, name)
             for name in dir(self)
@@ -25,7 +27,7 @@ class Questions:
 
     def answer(self, sender: str, message: Ask, now: float) -> list[Any]:
         """The answer to one question; an unknown one is answered with an error."""
-        about = self._known.get(message.what)
+        about = self._known.get(message.what) or self.store.extra.get(message.what)
         if about is None:
             return [Send(sender, Answer(message.request, None, f"unknown: {message.what}"))]
         try:
@@ -34,6 +36,9 @@ class Questions:
             text = str(error.args[0]) if error.args else repr(error)
             return [Send(sender, Answer(message.request, None, text))]
         return [Send(sender, Answer(message.request, value))]
+
+    def _about_session(self, sender: str) -> dict[str, Any]:
+        return self.session
 
     def _about_nodes(self, sender: str) -> list[dict[str, Any]]:
         return [self._node(facts) for facts in self.store.nodes.values()]
@@ -91,7 +96,10 @@ class Questions:
         return self.store.actors.actors()
 
     def _about_get_actor(self, sender: str, name: str, namespace: str) -> dict[str, Any]:
-        return self.store.actors.get_actor(name, namespace)
+        try:
+            return self.store.actors.get_actor(name, namespace)
+        except ValueError:
+            return {}
 
     def _about_named_actors(
         self, sender: str, namespace: str | None = None
@@ -101,4 +109,13 @@ class Questions:
     def _about_reserve_actor_name(
         self, sender: str, name: str, namespace: str, actor: bytes
     ) -> dict[str, Any]:
-        return self.store.actors.reserve_name(sender, name, namespace, actor)
+        """{} if the name is the caller's now, else what is known of the actor that has it."""
+        actors = self.store.actors
+        try:
+            actors.reserve_name(sender, name, namespace, actor)
+        except ValueError:
+            try:
+                return actors.get_actor(name, namespace)
+            except ValueError:  # its maker has reserved the name, and has not made it yet
+                return {"actor": b""}
+        return {}

@@ -221,13 +221,13 @@ class Tasks:
             return []
         group = self.classes[owned.key]
         out: list[Instruction] = []
-        for task in reversed(owned.aboard.values()):
-            group.aboard -= 1
+        aboard, owned.aboard = list(owned.aboard.values()), {}
+        group.aboard -= len(aboard)
+        for task in reversed(aboard):
             if task.task.id == running:
                 out += self._charge(task, group, reason)
             else:
                 self._requeue(task, group)
-        owned.aboard.clear()
         return out + self.fill(group, now) + self.demand(group)
 
     def _charge(self, task: OwnedTask, group: ClassOfTasks, reason: str) -> list[Instruction]:

@@ -59,6 +59,16 @@ def on_stream(server: Any, handlers: dict[str, Callable[..., Any]]) -> None:
     server.stream_handlers.update(handlers)
 
 
+def off_stream(server: Any, names: Iterable[str]) -> None:
+    """Take them no longer: such a message would now end the stream."""
+    for name in names:
+        server.stream_handlers[name] = _ignore
+
+
+def _ignore(**_: Any) -> None:
+    """A message that came too late."""
+
+
 def send_to_worker(scheduler: Any, address: str, message: dict[str, Any]) -> bool:
     """Send on the worker's stream; False if it is gone."""
     if address not in scheduler.stream_comms:
@@ -82,6 +92,20 @@ def hurry_worker_stream(worker: Any) -> None:
 def send_to_scheduler(worker: Any, message: dict[str, Any]) -> None:
     """Send on the worker's own stream."""
     worker.batched_send(message)
+
+
+async def add_worker_plugin(scheduler: Any, plugin: Any) -> dict[str, str]:
+    """Give a plugin to all workers, present and to come; {worker: why} where it did not start."""
+    from distributed.protocol.pickle import dumps
+
+    replies = await scheduler.register_worker_plugin(
+        None, dumps(plugin), plugin.name, idempotent=True
+    )
+    return {
+        worker: str(reply.get("text") or reply.get("exception"))
+        for worker, reply in (replies or {}).items()
+        if isinstance(reply, dict) and reply.get("status") == "error"
+    }
 
 
 # -- scheduler: keys ----------------------------------------------------------------------
@@ -164,6 +188,17 @@ def add_routes(server: Any, routes: list[tuple[str, type, dict[str, Any]]]) -> N
 def add_data(worker: Any, data: dict[str, Any]) -> None:
     """Put values into a worker's memory, as results are."""
     worker.update_data(data)
+
+
+def scheduler_address(worker: Any) -> str:
+    """Where the worker's scheduler is."""
+    return str(worker.scheduler.address)
+
+
+def worker_memory(worker: Any) -> int | None:
+    """Bytes of memory that a worker may use, None if it may use all there is."""
+    limit: int | None = worker.memory_manager.memory_limit
+    return limit
 
 
 def worker_resources(worker: Any) -> dict[str, float]:

@@ -61,12 +61,12 @@ def memory_limit() -> int:
     return total
 
 
-def store_capacity(given: int | None, directory: str | None) -> int:
-    """Bytes for the object store: as given, or a share of memory, limited by the file system."""
+def store_capacity(given: int | None, directory: str | None, available: int = 0) -> int:
+    """Bytes for the object store: as given, or a share of the memory that is available."""
     if given:
         return int(given)
     room = shutil.disk_usage(directory or "/dev/shm").free
-    return min(int(memory_limit() * STORE_SHARE), int(room * 0.9))
+    return min(int((available or memory_limit()) * STORE_SHARE), int(room * 0.9))
 
 
 def node_ip() -> str:
@@ -105,11 +105,13 @@ def node_options(
     count = len(found) if count is None else int(count)
     types = {kind for _, kind in (found or gpus())} if count else set()
     ids = [id for id, _ in found][:count] or list(range(count))
-    capacity = store_capacity(object_store_memory, plasma_directory)
+    # Several workers on one host have a share of its memory each.
+    available = dask.worker_memory(worker) or memory_limit()
+    capacity = store_capacity(object_store_memory, plasma_directory, available)
     address = ip or node_ip()
     total = {
         "CPU": float(cpus), "GPU": float(count),
-        "memory": float(memory or memory_limit() - capacity),
+        "memory": float(memory or max(0, available - capacity)),
         "object_store_memory": float(capacity), f"node:{address}": 1.0,
         **{f"accelerator_type:{kind}": 1.0 for kind in types}, **given,
     }  # fmt: skip

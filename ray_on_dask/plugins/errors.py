@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray_on_dask import exceptions
-from ray_on_dask.error_serialization import dumps_error
+from ray_on_dask.error_serialization import dumps_error, loads_error
 
 
 def make_error(kind: str, facts: dict[str, Any]) -> bytes:
@@ -14,7 +14,11 @@ def make_error(kind: str, facts: dict[str, Any]) -> bytes:
     if kind in ("OwnerDiedError", "ObjectLostError", "ObjectFreedError"):
         error: Exception = getattr(exceptions, kind)(facts.get("id", ""), facts.get("owner", ""), "")
     elif kind == "ActorDiedError":
-        error = exceptions.ActorDiedError(text, facts.get("actor_id"), facts.get("init_failed", False))
+        cause = loads_error(facts["cause"]) if facts.get("cause") else None
+        if not isinstance(cause, exceptions.RayTaskError):
+            error = exceptions.ActorDiedError(text, facts.get("actor_id"))
+        else:
+            error = exceptions.ActorDiedError.from_task_error(cause, facts.get("actor_id"))
     elif kind == "ActorUnavailableError":
         error = exceptions.ActorUnavailableError(text, facts.get("actor_id"))
     else:

@@ -69,6 +69,8 @@ class NodeManager:
         self.ip = options.ip or socket.gethostbyname(socket.gethostname())
         self.cpus = max(1, options.resources.get("CPU", 0) // 10_000)
         self.closing = False
+        #: The loop that it runs on.
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.lines: dict[str, Line] = {}
         self.objects = StoredObjects()
         #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
@@ -97,6 +99,7 @@ class NodeManager:
 
     async def start(self) -> None:
         """Open the hub and start the zygote."""
+        self.loop = asyncio.get_running_loop()
         self.zygote.start(
             self.directories.session_dir,
             self.directories.shm_dir,
@@ -121,7 +124,7 @@ class NodeManager:
                 line.close()
         elif kind is m.Sealed:
             self._sealed(line.process, message)
-        elif kind is m.FreeObjects:
+        elif kind is m.FreeObjects and message.node in ("", self.name):
             self._free(message)
         elif kind is m.Retired:
             self.pool.retire(line.process)

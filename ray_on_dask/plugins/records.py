@@ -56,7 +56,9 @@ class Records:
             {name: (n - failed, failed) for name, (n, _, failed) in events.counts.items()},
         )
 
-    def close(self) -> None:
-        """Stop writing."""
-        if self.writer is not None:
-            self.writer.close()
+    def listed(self) -> list[tuple[int, str, int, str, str, float, float, bool]]:
+        """The latest runs, ids in hex digits."""
+        return [
+            (job, node, pid, name, task.hex(), start, stop, ok)
+            for job, node, pid, name, task, start, stop, ok in self.runs
+        ]

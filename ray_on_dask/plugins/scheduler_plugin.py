@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from ray_on_dask import __version__
 from ray_on_dask.core.control import ControlStore, Member, NodeFacts, Record
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.plugins import local_nodes
+from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.records import Records
 from ray_on_dask.wire import messages as m
@@ -34,14 +38,29 @@ class ControlPlugin(SchedulerPlugin):
         Facts that every driver is told (Redis and dashboard addresses, the session's name).
     node : distributed.WorkerPlugin, optional
         Registered with all workers, present and to come.
+    redis : dict, optional
+        What `ClusterLog` is to be made of.
     """
 
     name = NAME
     idempotent = True
 
-    def __init__(self, session: dict[str, Any] | None = None, node: Any = None):
+    def __init__(
+        self,
+        session: dict[str, Any] | None = None,
+        node: Any = None,
+        redis: dict[str, Any] | None = None,
+    ):
         self.session = session or {}
         self.node_plugin = node
+        self.redis = redis or {}
+        self.log: Any = None
+        #: Set when `start` is done, for those who wanted to be the first too.
+        self.started: asyncio.Event | None = None
+        #: What keeps workers from being nodes, for people: {worker: why}.
+        self.failures: dict[str, str] = {}
+        #: Messages to nodes of other processes, for the end of this turn of the loop.
+        self._down: dict[str, list[tuple[str, bytes]]] = {}
         self.scheduler: Any = None
         self.store: ControlStore | None = None
         self.records: Records | None = None
@@ -53,24 +72,46 @@ class ControlPlugin(SchedulerPlugin):
     async def start(self, scheduler: Any) -> None:
         """Take part in a scheduler; a second plugin of the kind leaves it to the first."""
         if not dask.claim(scheduler, NAME, self):
+            await dask.claimed(scheduler, NAME).started.wait()
             return
+        self.started = asyncio.Event()
+        try:
+            await self._start(scheduler)
+        except BaseException:
+            dask.disown(scheduler, NAME)
+            raise
+        finally:
+            self.started.set()
+
+    async def _start(self, scheduler: Any) -> None:
         missing = dask.check(scheduler)
         if missing:
             raise RuntimeError(f"this release of distributed lacks {', '.join(missing)}")
         self.scheduler = scheduler
         self.store = ControlStore(make_error)
+        self.log = ClusterLog(**{"url": given_url(), **self.redis})
+        self.session["redis_address"] = self.log.address
         self.records = Records(scheduler, self.session)
+        self.records.writer = self.log
+        self.store.extra = {
+            "redis": self._about_redis,
+            "runs": lambda sender: self.records.listed() if self.records else [],
+            "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
+        }
         self.session.setdefault("session_name", f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        self.store.questions.session = {
+            "session_name": self.session["session_name"], "scheduler_address": scheduler.address,
+        }  # fmt: skip
         dask.on_rpc(scheduler, {"rod_info": self.info, "rod_want": self.want})
-        dask.on_stream(scheduler, {"rod-up": self.on_up, "rod-node": self.on_node})
+        dask.on_stream(
+            scheduler,
+            {"rod-up": self.on_up, "rod-node": self.on_node, "rod-objects": self.on_objects},
+        )
         self._ticker = PeriodicCallback(self.tick, TICK * 1000)
         self._ticker.start()
         if self.node_plugin is not None:
-            from distributed.protocol.pickle import dumps
-
-            await scheduler.register_worker_plugin(
-                None, dumps(self.node_plugin), self.node_plugin.name, idempotent=True
-            )
+            self.log.start(scheduler.address)
+            self.failures = await dask.add_worker_plugin(scheduler, self.node_plugin)
 
     # -- nodes ---------------------------------------------------------------------------
 
@@ -94,6 +135,35 @@ class ControlPlugin(SchedulerPlugin):
             if address == worker and self.store is not None:
                 del self._addresses[name]
                 self._dispatch(self.store.node_down(name, "its Dask worker is gone", self.now()))
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """A worker's status has changed: one that is about to close gets no more work."""
+        status = msg.get("status") if isinstance(msg, dict) else None
+        for name, address in self._addresses.items():
+            if status is not None and address == topic and self.store is not None:
+                self.store.leases.drain_node(name, status != "running")
+
+    def restart(self, scheduler: Any) -> None:
+        """`Client.restart`: Dask has forgotten all keys, and the workers are about to go."""
+        if self.store is not None:
+            for name in list(self._addresses):
+                self.store.leases.drain_node(name)
+
+    # -- keys -------------------------------------------------------------------------------
+
+    def on_objects(
+        self, worker: str = "", sizes: Any = None, gone: Iterable[str] = (), **_: Any
+    ) -> None:
+        """Keys of a node on another process's loop."""
+        try:
+            self.objects(worker, dict(sizes or {}), gone)
+        except Exception:
+            logger.exception("could not take keys of %s", worker)
+
+    def objects(self, worker: str, sizes: dict[str, int], gone: Iterable[str]) -> None:
+        """Some objects of a worker are keys from now on, others are no more."""
+        dask.register_objects(self.scheduler, worker, sizes)
+        dask.release_objects(self.scheduler, gone)
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -165,15 +235,24 @@ class ControlPlugin(SchedulerPlugin):
         assert self.store is not None
         node = self.store.node_of(to)
         local = local_nodes.nodes.get(node)
-        if local is not None:
+        if local is not None and local.loop is asyncio.get_running_loop():
             local.down(to, message)
             return
         address = self._addresses.get(node)
         if address is not None:
-            dask.send_to_worker(
-                self.scheduler, address,
-                {"op": "rod-down", "frames": [(to, m.encode(message))]},
-            )  # fmt: skip
+            if not self._down:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._down.setdefault(address, []).append((to, m.encode(message)))
+
+    def _flush(self) -> None:
+        down, self._down = self._down, {}
+        for address, frames in down.items():
+            dask.send_to_worker(self.scheduler, address, {"op": "rod-down", "frames": frames})
+
+    def _about_redis(self, sender: str) -> dict[str, Any]:
+        """The error log's servers, with passwords; whether it is up."""
+        self.log.hurry()
+        return {"urls": self.log.urls, "ready": self.log.ready}
 
     # -- RPC ---------------------------------------------------------------------------------
 
@@ -181,7 +260,10 @@ class ControlPlugin(SchedulerPlugin):
         """For clients: the nodes and what every driver is told."""
         assert self.store is not None
         return {
+            "version": __version__,
             "session": self.session,
+            "failures": self.failures,
+            "workers": len(self.scheduler.workers),
             "nodes": self.store.questions._about_nodes(""),
         }
 
@@ -221,7 +303,10 @@ class ControlPlugin(SchedulerPlugin):
         """The scheduler closes."""
         if self._ticker is not None:
             self._ticker.stop()
-        if self.records is not None:
-            self.records.close()
+        if self.log is not None:
+            self.log.close()
         if self.scheduler is not None:
             dask.disown(self.scheduler, NAME)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ControlPlugin, (self.session, self.node_plugin, self.redis)

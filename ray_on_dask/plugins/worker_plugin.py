@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.plugins import _dask_compat as dask
-from ray_on_dask.plugins import local_nodes
+from ray_on_dask.plugins import local_nodes, preload
 from ray_on_dask.plugins.detect import node_options
 from ray_on_dask.plugins.node import NodeManager
+from ray_on_dask.plugins.object_keys import ObjectKeys
+from ray_on_dask.plugins.session_file import SessionFile
 from ray_on_dask.plugins.stored_handle import StoredHandle
 from ray_on_dask.wire import messages as m
 
@@ -39,15 +41,19 @@ class NodePlugin(WorkerPlugin):
     async def setup(self, worker: Any) -> None:
         """The worker is up: open the hub, start the zygote, say that there is a node."""
         self.worker = worker
-        options = node_options(worker, **self.given)
-        self.node = node = NodeManager(options, self.up)
+        self._frames: list[tuple[str, bytes]] = []
+        given = {**self.given, **preload.given_to(worker)}
+        self.node = node = NodeManager(node_options(worker, **given), self.up)
+        self.keys = ObjectKeys(self.announce)
+        node.on_objects = self.keys.changed
         await node.start()
-        node.on_objects = self.on_objects
         local_nodes.nodes[node.name] = node
         dask.on_stream(worker, {"rod-down": self.on_down})
-        self._frames: list[tuple[str, bytes]] = []
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
+        redis = "" if self.control is None else self.control.log.urls[0]
+        where = SessionFile(dask.scheduler_address(worker), node.hub_path, redis)
+        where.write(node.directories.session_dir)
         if self.control is None:
             dask.hurry_worker_stream(worker)
             dask.send_to_scheduler(worker, {"op": "rod-node", "facts": node.facts()})
@@ -73,14 +79,16 @@ class NodePlugin(WorkerPlugin):
             except Exception:
                 logger.exception("bad message for %s", to)
 
-    def on_objects(self, new: list[Any], gone: list[bytes]) -> None:
-        """Stored objects have come or gone: Dask's memory shows them."""
+    def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
+        """Let Dask know of keys, and of keys that are no more."""
         if new:
-            dask.add_data(self.worker, {x.key: StoredHandle(x.at) for x in new})
-        self.announce_objects({x.key: x.at.size for x in new}, [])
-
-    def announce_objects(self, sizes: dict[str, int], gone: list[str]) -> None:
-        """Tell the scheduler of keys."""
+            dask.add_data(self.worker, {key: StoredHandle(x.at) for key, x in new.items()})
+        sizes = {key: x.at.size for key, x in new.items()}
+        if self.control is not None:
+            self.control.objects(self.worker.address, sizes, gone)
+        else:
+            message = {"op": "rod-objects", "sizes": sizes, "gone": gone}
+            dask.send_to_scheduler(self.worker, message)
 
     def _tick(self) -> None:
         try:
@@ -91,6 +99,8 @@ class NodePlugin(WorkerPlugin):
     async def teardown(self, worker: Any) -> None:
         """The worker closes: so does the node."""
         self._ticker.stop()
+        self.keys.close()
+        dask.off_stream(worker, ["rod-down"])
         local_nodes.nodes.pop(self.node.name, None)
         await self.node.close()
 
@@ -101,7 +111,3 @@ class NodePlugin(WorkerPlugin):
 def _make(given: dict[str, Any]) -> NodePlugin:
     return NodePlugin(**given)
 
-
-def pid() -> int:
-    """This worker's process id."""
-    return os.getpid()

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.runtime import arguments, job_environment, output
+from ray_on_dask.runtime import arguments, current, job_environment, output
 from ray_on_dask.runtime.interrupts import gone
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
@@ -109,8 +109,8 @@ class ActorHost:
 
         executor = self.executor
         made = from_exception(
-            f"{self.spec.class_name}.__init__", error, f"ray::{self.spec.class_name}.__init__",
-            os.getpid(), executor.ip,
+            f"{self.spec.class_name}.__init__", error, pid=os.getpid(), ip=executor.ip,
+            proctitle=f"ray::{self.spec.class_name}.__init__",
         )  # fmt: skip
         self._say_ready(dumps_error(made))
         executor.end(1)
@@ -219,6 +219,7 @@ class ActorHost:
 
     def _run_threaded(self, channel: Channel, task: m.Task) -> None:
         executor = self.executor
+        current.call.set(task)
         start, wall = perf_counter(), time.time()
         try:
             args, kwargs = (), {}
@@ -231,6 +232,9 @@ class ActorHost:
             )
         except BaseException as error:
             result = self._failed(task, error, start, wall)
+        if task.id in executor.interrupts.cancelled:
+            executor.interrupts.cancelled.discard(task.id)
+            result = gone(task.id)
         self._reply_later(channel, result)
 
     def _reply_later(self, channel: Channel, result: m.Result) -> None:
@@ -261,6 +265,7 @@ class ActorHost:
 
     async def _run_async(self, channel: Channel, task: m.Task) -> None:
         executor = self.executor
+        current.call.set(task)
         gate = self._gates.get(task.group) or self._gates[""]
         start, wall = perf_counter(), time.time()
         try:

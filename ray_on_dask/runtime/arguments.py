@@ -49,6 +49,8 @@ def pack(process: Process, args: Sequence[Any], kwargs: Mapping[str, Any], what:
     for key, arg in kwargs.items():
         if isinstance(arg, ObjectRef) or _is_dask_future(arg):
             packed.dependencies.append((key, process.as_ref(arg)))
+    if kwargs or len(set(map(id, args))) < len(args):
+        _separate(process, packed, args, kwargs)
     if packed.dependencies:
         packed.holding = [ref for _, ref in packed.dependencies]
         args, kwargs = _without(packed, args, kwargs)
@@ -69,6 +71,23 @@ def pack(process: Process, args: Sequence[Any], kwargs: Mapping[str, Any], what:
         packed.dependencies.append((ALL, ref))
         packed.holding.append(ref)
     return packed
+
+
+_IMMUTABLE = (int, float, bool, str, bytes, type(None))
+
+
+def _separate(
+    process: Process, packed: Arguments, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """One object given twice arrives as two: all but the first are stored by themselves."""
+    seen: set[int] = set()
+    taken = {place for place, _ in packed.dependencies}
+    for place, arg in [*enumerate(args), *kwargs.items()]:
+        if isinstance(arg, _IMMUTABLE) or place in taken:
+            continue
+        if id(arg) in seen:
+            packed.dependencies.append((place, process.storing.put(arg)))
+        seen.add(id(arg))
 
 
 def _is_dask_future(arg: Any) -> bool:

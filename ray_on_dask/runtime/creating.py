@@ -27,14 +27,14 @@ class Creating:
         self, spec: m.ActorSpec, packed: arguments.Arguments, methods: Methods
     ) -> ActorHandle:
         """A handle of a new actor, which begins its life in the background."""
-        from ray_on_dask.api.actor_handle import HANDLE_SUFFIX, ActorHandle, facts_of
+        from ray_on_dask.api.actor_handle import ActorHandle, facts_of
 
         process = self.process
-        entry = Entry(spec.id + HANDLE_SUFFIX, m.INLINE, b"")
+        entry = Entry(spec.id, m.INLINE, b"")
         ref = ref_to(entry)
         with process.lock:
-            process.references.promote(ref)
             process.calling.known(spec.id)
+            process.references.promote(ref)
             pending = arguments.pending_of(packed)
             if packed is not arguments.EMPTY and packed.holding:
                 self._holding[spec.id] = packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,13 +11,19 @@ if TYPE_CHECKING:
 
 #: The session of this process; None before `init` and after `shutdown`.
 process: Process | None = None
+#: What runs programs serially in the driver (`local_mode`), None outside of that mode.
+local: Any = None
+#: The call that a thread of an actor's pool, or a coroutine of an actor, is in.
+call: ContextVar[Any] = ContextVar("call", default=None)
 #: Why there is none where one was, for the error message.
 gone: str = ""
 
 
 def require() -> Any:
-    """The session's process; `RaySystemError` if there is none."""
+    """The session's process, or what stands in for it in local mode; else `RaySystemError`."""
     if process is None:
+        if local is not None:
+            return local
         from ray_on_dask.exceptions import RaySystemError
 
         raise RaySystemError(gone or "Ray has not been started yet. Call ray_on_dask.init() first.")

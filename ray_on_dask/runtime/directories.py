@@ -114,6 +114,12 @@ def sweep(
     return removed
 
 
+def session_roots(base: str | None = None) -> list[Path]:
+    """Where the session directories of this user's nodes are, whether or not there are any."""
+    parents = {Path(base or tempfile.gettempdir()), *([] if base else [Path("/tmp")])}
+    return [root for root in map(_root, parents) if _is_ours(root)]
+
+
 def host_id() -> str:
     """The same text in two processes exactly if they can map each other's shared memory.
 
@@ -125,6 +131,14 @@ def host_id() -> str:
         return f"{boot}-{os.stat(_SHARED_MEMORY).st_dev:x}-{os.geteuid()}"
     except OSError:
         return f"{socket.gethostname()}-{os.geteuid()}"
+
+
+def _is_ours(root: Path) -> bool:
+    try:
+        found = root.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _parents(base: str | None, plasma_directory: str | None) -> Iterator[Path]:

@@ -123,8 +123,8 @@ class Execution:
             status = m.CANCELLED
         executor = self.executor
         made = from_exception(
-            executor.name_of(task), error, executor.title_of(task), os.getpid(), executor.ip,
-            actor_repr=executor.actor_repr(), actor_id=executor.actor_id(),
+            executor.name_of(task), error, proctitle=executor.title_of(task), pid=os.getpid(),
+            ip=executor.ip, actor_repr=executor.actor_repr(), actor_id=executor.actor_id(),
         )  # fmt: skip
         executor.report_error(task, made)
         data = dumps_error(made)

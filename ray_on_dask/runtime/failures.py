@@ -41,7 +41,7 @@ def cancelled(task: bytes) -> bytes:
     from ray_on_dask.exceptions import TaskCancelledError
     from ray_on_dask.ids import TaskID
 
-    return dumps_error(TaskCancelledError(TaskID(task)))
+    return dumps_error(TaskCancelledError(TaskID.of(task)))
 
 
 def actor_unavailable(actor: bytes) -> bytes:

@@ -45,6 +45,9 @@ class Getting:
         if pending:
             waited = list(pending.values())
             self.block_for(waited, len(waited), timeout, first_error=True)
+            for entry in waited:
+                if entry.kind == ERROR:
+                    self.value(entry)
         return [
             deserialize(ref._entry.data) if ref._entry.kind == INLINE else self.value(ref._entry)
             for ref in refs

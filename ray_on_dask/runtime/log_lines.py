@@ -28,8 +28,8 @@ _NOTICE = " (identical lines are merged; RAY_DEDUP_LOGS=0 shows them all)"
 
 Write = Callable[[str, bool], object]
 Source = tuple[str | None, int]
-#: Whether it is an error line, the task's name, the text without its numbers.
-Key = tuple[bool, str, str]
+#: Whether it is an error line, and the text without its numbers.
+Key = tuple[bool, str]
 
 
 @dataclass
@@ -120,7 +120,7 @@ class LogPrinter:
             return
         now = self._now()
         self.tick(now)
-        key = (is_err, name, _NUMBER.sub("#", text))
+        key = (is_err, _NUMBER.sub("#", text))
         seen = self._seen.get(key)
         if seen is None or seen.sources == {(ip, pid)}:
             self._show_at_once(key, (ip, pid), shown, now)

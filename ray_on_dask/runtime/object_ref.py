@@ -125,7 +125,7 @@ class ObjectRef(Generic[T]):
 
     def task_id(self) -> TaskID:
         """The id of the task that makes the value."""
-        return TaskID(self._entry.id[:16])
+        return TaskID.of(self._entry.id[:16])
 
     def job_id(self) -> JobID:
         """The id of the job that this process belongs to."""
@@ -169,6 +169,12 @@ class ObjectRef(Generic[T]):
 
     def __repr__(self) -> str:
         return f"ObjectRef({self._entry.id.hex()})"
+
+    def __copy__(self) -> ObjectRef[T]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ObjectRef[T]:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         refs = current_refs()

@@ -43,7 +43,8 @@ class Storing:
         self._store: Store | None = None
         #: Own objects that the node does not know, with the time when they were written.
         self._unsealed: dict[bytes, tuple[Entry, float]] = {}
-        self._to_free: list[bytes] = []
+        #: {node: objects there that nobody can reach}.
+        self._to_free: dict[str, list[bytes]] = {}
         self._next_trim = 0.0
         self.directory = ""
         self.capacity = 0
@@ -81,6 +82,8 @@ class Storing:
         else:
             self.store_value(entry, serialized)
         if serialized.inner:
+            for ref in serialized.inner:
+                self.process.references.make_known(ref)
             entry.share().inner = list(serialized.inner)
         return ref_to(entry)
 
@@ -159,13 +162,15 @@ class Storing:
         if self._unsealed.pop(entry.id, None) is not None:
             self.store.free(entry.data)
         else:
-            self._to_free.append(entry.id)
+            self._to_free.setdefault(entry.data.node, []).append(entry.id)
 
     def send_frees(self) -> None:
         """Tell the node which objects are garbage."""
         if self._to_free:
-            ids, self._to_free = self._to_free, []
-            self.process.to_hub(m.FreeObjects(ids))
+            to_free, self._to_free = self._to_free, {}
+            own = self.process.node
+            for node, ids in to_free.items():
+                self.process.to_hub(m.FreeObjects(ids, "" if node == own else node))
 
     def on_space_freed(self, channel: Channel, message: m.SpaceFreed) -> None:
         """The node gives back space in files of ours."""

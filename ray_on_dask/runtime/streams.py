@@ -111,7 +111,7 @@ class ObjectRefGenerator:
         """The id of the task."""
         from ray_on_dask.ids import TaskID
 
-        return TaskID(self._stream.task)
+        return TaskID.of(self._stream.task)
 
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._stream.task.hex()})"

@@ -487,6 +487,8 @@ class FreeObjects(msgspec.Struct, frozen=True, array_like=True, tag=51):
     """Owner to node, or directory to node: nobody can reach these any more."""
 
     ids: list[bytes]
+    #: The node that has them, "" for the owner's own.
+    node: str = ""
 
 
 class SpaceFreed(msgspec.Struct, frozen=True, array_like=True, tag=52):

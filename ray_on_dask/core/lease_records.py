@@ -1,0 +1,102 @@
+"""What the ledger of leases knows of: nodes, demands, leases, and the decisions about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ray_on_dask.core.resources import Ledger
+from ray_on_dask.wire.messages import SchedulingClass
+
+#: The owner of a demand and its number there.
+Key = tuple[str, int]
+#: How much a demand needs a lease, smallest first: not urgent, leases it has, since when, a number.
+Rank = tuple[bool, int, float, int]
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A node as the ledger sees it."""
+
+    name: str
+    ledger: Ledger
+    labels: dict[str, str] = field(default_factory=dict)
+    leases: dict[int, Lease] = field(default_factory=dict)
+    #: It is about to leave: nothing new goes there.
+    draining: bool = False
+    #: The demand for which what comes free here is kept.
+    reserved: Demand | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Demand:
+    """What one owner wants of one class, or what one actor needs to be placed."""
+
+    key: Key
+    owner: str
+    spec: SchedulingClass
+    home: str
+    wanted: int = 0
+    urgent: bool = False
+    locality: dict[str, int] = field(default_factory=dict)
+    leases: dict[int, Lease] = field(default_factory=dict)
+    #: When it began to want more than it has, or was last granted something.
+    since: float = 0.0
+    #: Held for life once granted, in place of `spec.resources` (actors).
+    lifetime: dict[str, int] | None = None
+    #: Leases of it that have been called back and are not over.
+    ending: int = 0
+    #: The node on which room is kept for it.
+    reserves: Node | None = None
+    #: Its place among those that lack leases; None if it lacks none.
+    rank: Rank | None = None
+    #: State of the nodes in which it could never be served.
+    infeasible_at: int = -1
+    warned: bool = False
+
+    @property
+    def lacks(self) -> int:
+        """Leases wanted and not granted."""
+        return self.wanted - len(self.leases)
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A granted lease."""
+
+    id: int
+    demand: Demand
+    node: Node
+    held: dict[str, int]
+    granted_at: float
+    #: CPU units that its blocked task has lent.
+    lent: int = 0
+    #: It has been called back, when.
+    ending: bool = False
+    ending_at: float = 0.0
+    executor: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Grant:
+    """Have the node start this lease."""
+
+    lease: Lease
+
+
+@dataclass(slots=True, frozen=True)
+class CallBack:
+    """Have the executor end this lease at the next task boundary."""
+
+    lease: Lease
+
+
+@dataclass(slots=True, frozen=True)
+class Unplaceable:
+    """No node there is can ever serve this demand; `fail` if it must not wait for one to come."""
+
+    demand: Demand
+    text: str
+    fail: bool = False
+
+
+Decision = Grant | CallBack | Unplaceable

@@ -1,0 +1,5 @@
+"""``dask worker --preload ray_on_dask.plugins.worker --object-store-memory 4GB``."""
+
+from ray_on_dask.plugins.preload import dask_setup
+
+__all__ = ["dask_setup"]
