@@ -27,6 +27,8 @@ def exit_actor() -> NoReturn:
     from ray_on_dask.runtime.actor_host import ActorExit
 
     process = current.process
-    if process is None or getattr(process, "host", None) is None:
+    call = current.call.get()
+    in_local_actor = process is None and call is not None and call.actor is not None
+    if not in_local_actor and getattr(process, "host", None) is None:
         raise TypeError("exit_actor API is called on a non-actor worker, " "in a driver or a task.")
     raise ActorExit("exit_actor() is called")

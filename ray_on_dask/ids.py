@@ -131,7 +131,7 @@ class BaseID:
         return type(other) is type(self) and other._bytes == self._bytes
 
     def __hash__(self) -> int:
-        return hash(self._bytes)
+        return hash(int.from_bytes(self._bytes, "little"))  # the same in every process
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.hex()})"

@@ -86,10 +86,11 @@ class ActorClass:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> ActorHandle:
         session = running_session()
-        if session is None:
-            return local_session().make_actor(self, args, kwargs)  # type: ignore[no-any-return]
         check_at_call(options, "actor", self.methods.is_async)
         self._signature.check(args, kwargs)
+        if session is None:
+            local = local_session()
+            return local.make_actor(self, options, args, kwargs)  # type: ignore[no-any-return]
         namespace = options.get("namespace") or session.config.namespace
         name = options.get("name") or ""
         id = bytes.fromhex(session.name) + os.urandom(8)
@@ -142,7 +143,7 @@ class ActorClass:
             max_task_retries=options.get("max_task_retries") or 0,
             max_concurrency=concurrency, concurrency_groups=groups, is_async=is_async,
             max_pending_calls=_or(options.get("max_pending_calls"), -1), out_of_order=out_of_order,
-            runtime_env=runtime_env(options), strategy=strategy, methods=self.methods.pickle(),
+            runtime_env=runtime_env(options, session), strategy=strategy, methods=self.methods.pickle(),
             placement_group=group,
         )  # fmt: skip
         return spec, packed

@@ -10,7 +10,8 @@ from ray_on_dask.api.options import merge, method_overrides
 from ray_on_dask.api.session import local_session, running_session
 from ray_on_dask.api.signature import CallSignature
 from ray_on_dask.ids import ActorID
-from ray_on_dask.runtime import arguments
+from ray_on_dask.runtime import arguments, current
+from ray_on_dask.runtime.current import require
 from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.serialization import current_refs
 from ray_on_dask.wire import messages as m
@@ -109,18 +110,13 @@ class ActorHandle:
         self._facts = facts
         #: Counts this handle; None in weak handles, from `get_actor`.
         self._ref = ref
-        self._cache: dict[str, ActorMethod] = {}
+        self._session = getattr(current.process, "session", None)
 
     def __getattr__(self, name: str) -> ActorMethod:
         methods = self.__dict__.get("_methods")
         if methods is None or (name not in methods.signatures and name not in _SPECIAL):
             raise AttributeError(f"'ActorHandle' object has no attribute '{name}'")
-        cache: dict[str, ActorMethod] = self._cache
-        method = cache.get(name)
-        if method is None:
-            method = ActorMethod(self, name)
-            # A method holds its handle, so a cached one would make a cycle: only the plan is kept.
-        return method
+        return ActorMethod(self, name)
 
     @property
     def _actor_id(self) -> ActorID:
@@ -138,7 +134,7 @@ class ActorHandle:
         return isinstance(other, ActorHandle) and other._id == self._id
 
     def __hash__(self) -> int:
-        return hash(self._id)
+        return hash(int.from_bytes(self._id, "little"))  # the same in every process
 
     def __reduce__(self) -> tuple[Any, ...]:
         refs = current_refs()
@@ -146,7 +142,7 @@ class ActorHandle:
             raise TypeError(f"{self!r} was pickled outside of ray_on_dask: pass it to a task.")
         ref = self._ref
         if ref is None:  # a weak handle becomes a counted one for whoever gets it
-            ref = running_session().references.received(self._id)
+            ref = require().references.received(self._id)
         return _restore, (
             self._id, self._class_name, self._methods.pickle(), self._facts, ref,
         )  # fmt: skip
@@ -196,11 +192,12 @@ class ActorMethod:
         if signature is not None:
             signature.check(args, kwargs)
         session = running_session()
-        if session is None:
-            return local_session().call_actor(handle, name, args, kwargs)
         options = self._options
         if options is None:
             options = methods.options.get(name, _NO_OPTIONS)
+        if session is None:
+            returns = self._returns(options, methods)
+            return local_session().call_actor(handle, name, options, returns, args, kwargs)
         packed = arguments.EMPTY
         if args or kwargs:
             packed = arguments.pack(session, args, kwargs, "argument")

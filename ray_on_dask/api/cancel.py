@@ -42,6 +42,10 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     if process is None:
         return
     entry = ray_waitable._entry
+    try:
+        process.check_session(entry)
+    except ValueError as error:
+        raise TypeError(f"ray.cancel() of a ref that is none of this session's: {error}") from None
     if isinstance(ray_waitable, ObjectRefGenerator):
         entry = ray_waitable._stream.completed_ref._entry
         entry.data = ray_waitable._stream.owned

@@ -49,16 +49,19 @@ def get(
     """
     if type(object_refs) is ObjectRef and worker is None:
         entry = object_refs._entry
-        if entry.kind == INLINE and current.process is not None:
-            return deserialize(entry.data)
+        if entry.kind == INLINE:
+            process = current.process
+            if process is not None and entry.id.startswith(process.prefix):
+                return deserialize(entry.data)
     if isinstance(worker, int | float):
         raise TypeError(f"get(refs, {worker!r}): give the timeout by name, timeout={worker!r}")
     process = sessions.running_session()
     if process is None:
-        return sessions.local_session().get(object_refs)
+        return sessions.local_session().get(object_refs, timeout)
     if timeout is not None and timeout < 0:
         timeout = None
     if type(object_refs) is ObjectRef:
+        process.check_session(object_refs._entry)
         return process.getting.get_one(object_refs, timeout)
     if isinstance(object_refs, list):
         return process.getting.get_many(_checked(object_refs, process), timeout)
@@ -69,6 +72,8 @@ def _checked(refs: list[Any], process: Any) -> list[Any]:
     for ref in refs:
         if type(ref) is not ObjectRef:
             return [_ref(ref, process) for ref in refs]
+    if refs:
+        process.check_session(refs[0]._entry)
     return refs
 
 

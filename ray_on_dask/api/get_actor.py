@@ -23,17 +23,17 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     session = sessions.running_session()
-    if session is None:
-        return sessions.local_session().get_actor(name)  # type: ignore[no-any-return]
     if namespace == "":
         raise ValueError("get_actor(namespace=''): a namespace is not empty; omit it for this one")
-    found = session.asking.ask(
-        "get_actor", name=name, namespace=namespace or session.config.namespace
-    )
+    if session is None:
+        found = sessions.local_session().get_actor(name, namespace)
+    else:
+        namespace = namespace or session.config.namespace
+        found = session.asking.ask("get_actor", name=name, namespace=namespace)
     if not found:
         raise ValueError(
             f"Failed to look up actor with name '{name}'. This could because 1. You are trying to "
             "look up a named actor you didn't create. 2. The named actor died. 3. You did not use "
             "a namespace matching the namespace of the actor."
         )
-    return handle_for(session, found)
+    return found if session is None else handle_for(session, found)

@@ -83,6 +83,8 @@ class InitOptions:
     temp_dir: str | None = None
     node_name: str | None = None
     wait_timeout_unit: str = "ms"
+    #: The user's own Dask client, if `address` is one.
+    client: Any = None
     #: `_`-names of Ray's that change nothing here, accepted with their defaults.
     ignored: dict[str, Any] = field(default_factory=dict)
 
@@ -102,7 +104,7 @@ class InitOptions:
                 raise TypeError(f"init() got multiple values for argument {name!r}")
             given[name] = value
         options = cls(address)
-        known = set(cls.__dataclass_fields__) - {"ignored"}
+        known = set(cls.__dataclass_fields__) - {"client", "ignored"}
         for name, value in given.items():
             options._take(name, value, known)
         options._settle()

@@ -27,8 +27,9 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
             f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
         )
     if session is None:
+        sessions.local_session().kill(actor, no_restart)
         return
     with session.lock:
-        session.calling.known(actor._id)
+        session.calling.bar(actor._id)
         session.to_hub(KillActor(actor._id, no_restart, "killed by ray.kill"))
         session.send_out()

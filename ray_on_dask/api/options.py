@@ -283,7 +283,10 @@ def _check_actor_at_call(options: Mapping[str, Any], is_async: bool) -> None:
             raise ValueError(f"The {key} of an actor must not be empty; None is for no {key}")
     parallel = is_async or (options.get("max_concurrency") or 1) > 1
     if parallel and options.get("allow_out_of_order_execution") is False:
-        raise ValueError("Async actors and those with max_concurrency > 1 run calls out of order")
+        raise ValueError(
+            "allow_out_of_order_execution=False cannot be kept: async actors and those with "
+            "max_concurrency > 1 run calls out of order"
+        )
     groups = options.get("concurrency_groups")
     for name, limit in groups.items() if isinstance(groups, dict) else ():
         if not isinstance(limit, int):
@@ -305,7 +308,7 @@ def check_generator(options: Mapping[str, Any], is_generator: bool) -> None:
     if num_returns == "dynamic":
         warnings.warn("num_returns='dynamic' is deprecated", DeprecationWarning, stacklevel=3)
     if not is_generator:
-        raise ValueError(f"num_returns={num_returns!r} is for functions with a `yield` only")
+        raise ValueError(f"num_returns={num_returns!r} is for generator functions (with a `yield`) only")
 
 
 # -- what they share ---------------------------------------------------------------------

@@ -69,7 +69,7 @@ class RemoteFunction:
         def remote(*args: Any, **kwargs: Any) -> Any:
             session = running_session()
             if session is None:
-                return local_session().run_task(self, self._default_options, args, kwargs)
+                return self._run_here(self._default_options, args, kwargs)
             prepared = self._prepared
             if prepared is None or self._session is not session.session:
                 prepared = self._prepare(session)
@@ -77,6 +77,14 @@ class RemoteFunction:
             return session.submitting.submit(prepared, args, kwargs)
 
         return remote
+
+    def _run_here(
+        self, options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a task in local mode."""
+        check_at_call(options)
+        self._signature.check(args, kwargs)
+        return local_session().run_task(self, options, args, kwargs)
 
     # -- options -----------------------------------------------------------------------
 
@@ -140,7 +148,7 @@ class RemoteFunction:
         max_calls = options.get("max_calls") or (1 if resources.get("GPU") else 0)
         strategy, group, captures = strategy_of(options, resources, session)
         spec = m.SchedulingClass(
-            resources, strategy, runtime_env(options), function if max_calls else b"", max_calls,
+            resources, strategy, runtime_env(options, session), function if max_calls else b"", max_calls,
             name if max_calls else "",
         )  # fmt: skip
         exceptions = options.get("retry_exceptions") or False
@@ -180,7 +188,7 @@ class OptionedFunction:
         function = self._function
         session = running_session()
         if session is None:
-            return local_session().run_task(function, self._options, args, kwargs)
+            return function._run_here(self._options, args, kwargs)
         if self._prepared is None or self._session is not session.session:
             check_at_call(self._options)
             self._prepared = function._plan(session, self._options)
@@ -216,7 +224,13 @@ def _from_pickle(pickled: bytes, options: dict[str, Any], module: str) -> Remote
     return function
 
 
-def runtime_env(options: dict[str, Any]) -> str:
-    """The runtime environment of options in one spelling, "" for the job's."""
+def runtime_env(options: dict[str, Any], session: Any) -> str:
+    """The runtime environment of options over the job's, in one spelling; "" for the job's alone."""
     environment = options.get("runtime_env")
-    return json.dumps(environment, sort_keys=True, default=str) if environment else ""
+    if not environment:
+        return ""
+    job = json.loads(session.config.runtime_env) if session.config.runtime_env else {}
+    merged = {**job, **environment}
+    if "env_vars" in job or "env_vars" in environment:
+        merged["env_vars"] = {**job.get("env_vars", {}), **environment.get("env_vars", {})}
+    return json.dumps(merged, sort_keys=True, default=str)

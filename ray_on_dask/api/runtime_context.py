@@ -53,7 +53,8 @@ class RuntimeContext:
 
     def get_task_id(self) -> str | None:
         """The running task's id in hex digits; None in a driver."""
-        return here().task.hex() or None
+        task = here().task
+        return TaskID.of(task).hex() if task else None
 
     def get_task_name(self) -> str | None:
         """The running task's ``name`` option, or the function's name; None in a driver."""
@@ -202,7 +203,7 @@ class RuntimeContext:
     def task_id(self) -> TaskID:
         """Deprecated: `get_task_id`. `AssertionError` in a driver."""
         _deprecated("task_id", "get_task_id()")
-        return TaskID(_worker("task_id").task)
+        return TaskID.of(_worker("task_id").task)
 
     @property
     def actor_id(self) -> ActorID | None:
@@ -227,7 +228,7 @@ class RuntimeContext:
             "namespace": found.namespace,
         }  # fmt: skip
         if found.task:
-            facts["task_id"] = TaskID(found.task)
+            facts["task_id"] = TaskID.of(found.task)
         if found.actor:
             facts["actor_id"] = ActorID(found.actor)
         return facts

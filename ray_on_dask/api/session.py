@@ -33,7 +33,9 @@ def local_session() -> Any:
 def set_local(session: Any) -> None:
     """Enter or leave local mode."""
     global local
-    local = session
+    if local is not None:
+        local.close()
+    current.local = local = session
 
 
 def started() -> bool:

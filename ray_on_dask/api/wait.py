@@ -52,15 +52,15 @@ def wait(
         For duplicates, a negative timeout, and a `num_returns` that is below 1 or above the
         number of refs.
     """
-    process = sessions.running_session()
-    if process is None:
-        return sessions.local_session().wait(object_refs, num_returns)  # type: ignore[no-any-return]
+    process = sessions.running_session() or sessions.local_session()
     if type(object_refs) is not list or not set(map(type, object_refs)) <= _ONLY_REFS:
         object_refs = _as_refs(object_refs, process)
     if len(set(object_refs)) != len(object_refs):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if not object_refs:
         return [], []
+    if type(object_refs[0]) is ObjectRef:
+        process.check_session(object_refs[0]._entry)
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(object_refs):

@@ -128,6 +128,7 @@ class ControlStore:
             m.WatchActor: lambda who, msg, now: self.actors.watch(who, msg),
             m.KillActor: lambda who, msg, now: self.actors.kill(who, msg, now),
             m.ActorExiting: lambda who, msg, now: self.actors.exiting(who, msg, now),
+            m.ActorStillborn: self._stillborn,
             m.Ask: self._ask,
             m.LogLines: self._log_lines,
             m.TaskEvents: lambda who, msg, now: [Record(msg, self.node_of(who))],
@@ -196,7 +197,7 @@ class ControlStore:
             return []
         facts.alive, facts.reason, facts.ended = False, reason, now
         out: Out = []
-        gone = self.leases.remove_node(name)
+        gone = self.leases.remove_node(name, now)
         for member in [x for x in self.members.values() if x.node == name]:
             out += self.lost(m.Lost(member.name, f"its node died ({reason})"), now)
         for lease in gone:
@@ -250,6 +251,8 @@ class ControlStore:
     # -- leases -----------------------------------------------------------------------------
 
     def _demand(self, sender: str, msg: m.Demand, now: float) -> Out:
+        if sender not in self.members:
+            return []  # it is dead: its last words came after the news of its end
         home = self.node_of(sender)
         return list(
             self.leases.demand(
@@ -356,6 +359,12 @@ class ControlStore:
     def _create_actor(self, sender: str, msg: m.CreateActor, now: float) -> Out:
         member = self.members.get(sender)
         return list(self.actors.create(sender, member.job if member else 0, msg, now))
+
+    def _stillborn(self, sender: str, msg: m.ActorStillborn, now: float) -> Out:
+        facts = {"message": "", "actor_id": msg.spec.id.hex(), "cause": msg.error}
+        error = self.make_error("ActorDiedError", facts)
+        out = self._create_actor(sender, m.CreateActor(msg.spec), now)
+        return out + list(self.actors.unplaceable(msg.spec.id, error, now))
 
     def _want_actor(self, want: i.WantActor, now: float) -> Out:
         spec = m.SchedulingClass(

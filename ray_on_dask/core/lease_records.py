@@ -49,8 +49,9 @@ class Demand:
     reserves: Node | None = None
     #: Its place among those that lack leases; None if it lacks none.
     rank: Rank | None = None
-    #: State of the nodes in which it could never be served.
-    infeasible_at: int = -1
+    #: State of the nodes in which it was last looked whether any could ever serve it; if not so.
+    checked_at: int = -1
+    infeasible: bool = False
     warned: bool = False
 
     @property

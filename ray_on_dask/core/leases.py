@@ -11,119 +11,57 @@ small ones cannot starve a large one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
+from ray_on_dask.core.lease_records import (
+    CallBack,
+    Decision,
+    Demand,
+    Grant,
+    Key,
+    Lease,
+    Node,
+    Unplaceable,
+)
 from ray_on_dask.core.policy import Policy
 from ray_on_dask.core.resources import CPU, Ledger
+from ray_on_dask.core.waiting import Waiting
 from ray_on_dask.wire.messages import SchedulingClass
+
+__all__ = ["CallBack", "Decision", "Demand", "Grant", "Lease", "Leases", "Node", "Unplaceable"]
 
 #: Seconds a lease is safe from being called back for others.
 SHARE_AFTER = 0.5
-#: Seconds a demand waits before resources are kept for it.
+#: Seconds a demand waits before resources are kept for it, or people are told that it fits nowhere.
 RESERVE_AFTER = 1.0
-#: Seconds after which people are told that a demand fits nowhere.
-WARN_AFTER = 1.0
-
-Key = tuple[str, int]
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A node as the ledger sees it."""
-
-    name: str
-    ledger: Ledger
-    labels: dict[str, str] = field(default_factory=dict)
-    leases: dict[int, Lease] = field(default_factory=dict)
-    #: It is about to leave: nothing new goes there.
-    draining: bool = False
-    #: The demand for which what comes free here is kept.
-    reserved: Demand | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Demand:
-    """What one owner wants of one class, or what one actor needs to be placed."""
-
-    key: Key
-    owner: str
-    spec: SchedulingClass
-    home: str
-    wanted: int = 0
-    urgent: bool = False
-    locality: dict[str, int] = field(default_factory=dict)
-    leases: dict[int, Lease] = field(default_factory=dict)
-    #: When it began to want more than it has.
-    since: float = 0.0
-    #: Held for life once granted, in place of `spec.resources` (actors).
-    lifetime: dict[str, int] | None = None
-    #: State of the ledgers at which nothing could be granted.
-    stuck_at: int = -1
-    warned: bool = False
-
-    @property
-    def lacks(self) -> int:
-        """Leases wanted and not granted."""
-        return self.wanted - len(self.leases)
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A granted lease."""
-
-    id: int
-    demand: Demand
-    node: Node
-    held: dict[str, int]
-    granted_at: float
-    #: CPU units that its blocked task has lent.
-    lent: int = 0
-    #: It has been called back.
-    ending: bool = False
-    executor: str = ""
-
-
-@dataclass(slots=True, frozen=True)
-class Grant:
-    """Have the node start this lease."""
-
-    lease: Lease
-
-
-@dataclass(slots=True, frozen=True)
-class CallBack:
-    """Have the executor end this lease at the next task boundary."""
-
-    lease: Lease
-
-
-@dataclass(slots=True, frozen=True)
-class Unplaceable:
-    """No node there is can ever serve this demand; `fail` if it must not wait for one to come."""
-
-    demand: Demand
-    text: str
-    fail: bool = False
-
-
-Decision = Grant | CallBack | Unplaceable
+#: Demands for which all nodes are looked at in one tick.
+LOOKS = 16
 
 
 class Leases:
-    """The state machine. `now` is a clock in seconds; methods return decisions to carry out."""
+    """The state machine. `now` is a clock in seconds; methods return decisions to carry out.
+
+    A demand that lacks leases has been tried on every node. So when a node gains room, only that
+    node is looked at, for all who lack; when a demand begins to lack, only that demand, on all
+    nodes. `_work` does what is due of both.
+    """
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.nodes: dict[str, Node] = {}
         self.demands: dict[Key, Demand] = {}
         self.leases: dict[int, Lease] = {}
-        #: Demands that lack leases, by key, oldest first.
-        self.lacking: dict[Key, Demand] = {}
+        #: Demands that lack leases.
+        self.lacking = Waiting()
         self.policy = policy or Policy()
         self._ids = itertools.count(1)
         #: Owners that are gone while leases of theirs last.
         self._gone: set[str] = set()
-        #: Counts changes that may make room.
+        #: Nodes that have gained room, and demands that have begun to lack leases, since `_work`.
+        self._roomy: dict[str, Node] = {}
+        self._new: dict[Key, Demand] = {}
+        #: Leases that have been called back, in that order.
+        self._ending: dict[int, Lease] = {}
+        #: Counts changes of what the nodes have in all.
         self._version = 0
 
     # -- nodes ---------------------------------------------------------------------
@@ -132,19 +70,26 @@ class Leases:
         self, name: str, total: dict[str, int], now: float, labels: dict[str, str] | None = None
     ) -> list[Decision]:
         """A node has joined."""
-        self.nodes[name] = Node(name, Ledger(dict(total)), labels or {})
+        node = self.nodes[name] = Node(name, Ledger(dict(total)), labels or {})
         self.policy.changed(self.nodes)
-        return self._room(now)
+        self._version += 1
+        return self._room(node, now)
 
-    def remove_node(self, name: str) -> list[Lease]:
+    def remove_node(self, name: str, now: float) -> list[Lease]:
         """A node is gone: its leases, which have ended."""
         node = self.nodes.pop(name, None)
         if node is None:
             return []
         self.policy.changed(self.nodes)
+        self._version += 1
+        self._roomy.pop(name, None)
+        if node.reserved is not None:
+            node.reserved.reserves = None
         gone = list(node.leases.values())
         for lease in gone:
-            self._drop(lease)
+            self._drop(lease, now)
+        for demand in self.lacking:
+            demand.warned = False
         return gone
 
     def drain_node(self, name: str, draining: bool = True) -> None:
@@ -153,6 +98,7 @@ class Leases:
         if node is not None:
             node.draining = draining
             self.policy.changed(self.nodes)
+            self._roomy[name] = node
 
     def set_external(self, name: str, cpu_units: int, now: float) -> list[Decision]:
         """Dask's own tasks use so much CPU of a node."""
@@ -161,7 +107,7 @@ class Leases:
             return []
         less = cpu_units < node.ledger.external
         node.ledger.external = cpu_units
-        return self._room(now) if less else []
+        return self._room(node, now) if less else []
 
     def change_total(self, name: str, changes: dict[str, int], now: float) -> list[Decision]:
         """Placement groups add and take away resources of their own names."""
@@ -169,7 +115,8 @@ class Leases:
         if node is None:
             return []
         node.ledger.change_total(changes)
-        return self._room(now)
+        self._version += 1
+        return self._room(node, now)
 
     # -- demands ---------------------------------------------------------------------
 
@@ -195,13 +142,14 @@ class Leases:
             demand = self.demands[key] = Demand(key, owner, spec, home, lifetime=lifetime)
         if locality is not None:
             demand.locality = locality
-        demand.urgent = urgent
+        fresh = demand.lacks <= 0 or (urgent and not demand.urgent)
         if demand.lacks <= 0 < wanted - len(demand.leases):
             demand.since = now
-            demand.stuck_at = -1
-        demand.wanted = wanted
+        demand.wanted, demand.urgent = wanted, urgent
         self._note_lack(demand)
-        return self._serve(demand, now)
+        if fresh and demand.lacks > 0:
+            self._new[key] = demand
+        return self._work(now)
 
     def forget_owner(self, owner: str) -> list[Lease]:
         """An owner is gone: what it wanted is forgotten; its leases have to be ended."""
@@ -213,7 +161,7 @@ class Leases:
             self._note_lack(demand)
             gone += demand.leases.values()
             if not demand.leases:
-                del self.demands[key]
+                self._forget(demand)
         if not gone:
             self._gone.discard(owner)
         return gone
@@ -231,58 +179,59 @@ class Leases:
         return None
 
     def _note_lack(self, demand: Demand) -> None:
-        if demand.lacks > 0:
-            self.lacking.setdefault(demand.key, demand)
-        else:
-            self.lacking.pop(demand.key, None)
+        self.lacking.note(demand)
+        if demand.lacks <= 0:
+            self._new.pop(demand.key, None)
             self._unreserve(demand)
 
     def _unreserve(self, demand: Demand) -> None:
-        for node in self.nodes.values() if demand.since else ():
-            if node.reserved is demand:
-                node.reserved = None
+        node, demand.reserves = demand.reserves, None
+        if node is not None:
+            node.reserved = None
+            self._roomy[node.name] = node
 
     # -- granting ---------------------------------------------------------------------
 
-    def _room(self, now: float) -> list[Decision]:
-        """Something may fit that did not: serve those who lack, in their order."""
-        self._version += 1
-        if not self.lacking:
-            return []
+    def _room(self, node: Node, now: float) -> list[Decision]:
+        """A node has gained room."""
+        self._roomy[node.name] = node
+        return self._work(now)
+
+    def _work(self, now: float) -> list[Decision]:
+        """Serve those who lack on the nodes that have gained room, then those who are new."""
         out: list[Decision] = []
-        for demand in sorted(self.lacking.values(), key=self._rank):
-            out += self._serve(demand, now)
+        while self.lacking and (self._roomy or self._new):
+            if self._roomy:
+                _, node = self._roomy.popitem()
+                self._fill(node, now, out)
+            else:
+                demand = self._new.pop(next(iter(self._new)))
+                self._serve(demand, now, out)
+        self._roomy.clear()
         return out
 
-    @staticmethod
-    def _rank(demand: Demand) -> tuple[bool, int, float]:
-        return (not demand.urgent, len(demand.leases), demand.since)
+    def _fill(self, node: Node, now: float, out: list[Decision]) -> None:
+        """Grant what fits on a node, to the neediest first."""
+        may = self.policy.may
 
-    def _serve(self, demand: Demand, now: float) -> list[Decision]:
-        """Grant what fits, but no more than an even share while others lack too."""
-        if demand.stuck_at == self._version:
-            return []
-        out: list[Decision] = []
-        others = len(self.lacking) > 1
+        def fits(demand: Demand) -> bool:
+            return may(demand, node, self.nodes)
+
+        while self.lacking:
+            demand = self.lacking.first(fits)
+            if demand is None:
+                demand = node.reserved
+                if demand is None or not fits(demand):
+                    return
+            out.append(Grant(self._grant(demand, node, now)))
+
+    def _serve(self, demand: Demand, now: float, out: list[Decision]) -> None:
+        """Grant what fits anywhere; there is nothing for the others who lack, or they had it."""
         while demand.lacks > 0:
             node = self.policy.pick(demand, self.nodes)
             if node is None:
-                demand.stuck_at = self._version
-                break
+                return
             out.append(Grant(self._grant(demand, node, now)))
-            if others and not demand.urgent and demand.lacks > 0:
-                others = False
-                out += self._serve_others(demand, now)
-        self._note_lack(demand)
-        return out
-
-    def _serve_others(self, demand: Demand, now: float) -> list[Decision]:
-        out: list[Decision] = []
-        for other in sorted(self.lacking.values(), key=self._rank):
-            if other is not demand and other.stuck_at != self._version:
-                if len(other.leases) < len(demand.leases):
-                    out += self._serve(other, now)
-        return out
 
     def _grant(self, demand: Demand, node: Node, now: float) -> Lease:
         held = demand.spec.resources if demand.lifetime is None else demand.lifetime
@@ -291,7 +240,8 @@ class Leases:
         node.leases[lease.id] = demand.leases[lease.id] = self.leases[lease.id] = lease
         demand.since = now
         if node.reserved is demand:
-            node.reserved = None
+            self._unreserve(demand)
+        self._note_lack(demand)
         return lease
 
     # -- ends of leases -----------------------------------------------------------------
@@ -301,25 +251,37 @@ class Leases:
         lease = self.leases.get(id)
         if lease is None:
             return []
-        self._drop(lease)
-        return self._room(now)
+        self._drop(lease, now)
+        return self._room(lease.node, now)
 
-    def _drop(self, lease: Lease) -> None:
+    def _drop(self, lease: Lease, now: float) -> None:
         del self.leases[lease.id]
         lease.node.leases.pop(lease.id, None)
         demand = lease.demand
+        lacked = demand.lacks > 0
         demand.leases.pop(lease.id, None)
+        if self._ending.pop(lease.id, None) is not None:
+            demand.ending -= 1
         held = dict(lease.held)
         if lease.lent:
             held[CPU] = held.get(CPU, 0) - lease.lent
         lease.node.ledger.give(held)
         if demand.lifetime is not None:
             demand.wanted = 0
+        if demand.lacks > 0 and not lacked:
+            demand.since = now
+            self._new[demand.key] = demand
         self._note_lack(demand)
         if not demand.wanted and not demand.leases and (
             demand.lifetime is not None or demand.owner in self._gone
         ):
-            self.demands.pop(demand.key, None)
+            self._forget(demand)
+
+    def _forget(self, demand: Demand) -> None:
+        self.demands.pop(demand.key, None)
+        owner = demand.owner
+        if owner in self._gone and not any(key[0] == owner for key in self.demands):
+            self._gone.discard(owner)
 
     def blocked(self, id: int, now: float) -> list[Decision]:
         """The lease's task waits for others: its CPU is free meanwhile."""
@@ -331,7 +293,7 @@ class Leases:
             return []
         lease.lent = units
         lease.node.ledger.give({CPU: units})
-        return self._room(now)
+        return self._room(lease.node, now)
 
     def unblocked(self, id: int) -> None:
         """It goes on, whether or not its CPU is free; a debt is repaid before new grants."""
@@ -344,66 +306,77 @@ class Leases:
 
     def tick(self, now: float) -> list[Decision]:
         """To be called each 100 ms or so while anything is lacking."""
-        out: list[Decision] = []
-        for demand in sorted(self.lacking.values(), key=self._rank):
-            waited = now - demand.since
-            if waited >= SHARE_AFTER:
-                out += self._share(demand, now)
-            if waited >= RESERVE_AFTER:
-                self._reserve(demand)
-            if waited >= WARN_AFTER and not demand.warned:
-                out += self._warn(demand)
-        return out + self._room(now)
+        out = self._work(now)
+        waiting = [demand for demand in self.lacking if now - demand.since >= SHARE_AFTER
+                   and not (demand.infeasible and demand.checked_at == self._version)]  # fmt: skip
+        if not waiting:
+            return out
+        waiting.sort(key=lambda demand: demand.rank or ())
+        rich = [demand for demand in self.demands.values()
+                if demand.lifetime is None and len(demand.leases) > demand.ending]  # fmt: skip
+        rich.sort(key=lambda demand: demand.ending - len(demand.leases))
+        # Those called back long ago run long tasks: who waits cannot count on them.
+        coming = sum(now - lease.ending_at < SHARE_AFTER for lease in self._ending.values())
+        for demand in waiting:
+            met = min(coming, demand.lacks)
+            coming -= met
+            out += self._share(demand, met, rich, now)
+        long = (demand for demand in waiting if now - demand.since >= RESERVE_AFTER)
+        for demand in itertools.islice(filter(self._due, long), LOOKS):
+            self._reserve(demand)
+            out += self._warn(demand)
+        return out
 
-    def _share(self, demand: Demand, now: float) -> Iterator[Decision]:
-        """Call back leases of those that hold more than the waiting one would."""
-        lacking = demand.lacks
-        for lease in self._callable(demand, now):
-            if lacking <= 0:
+    def _due(self, demand: Demand) -> bool:
+        return demand.reserves is None or demand.checked_at != self._version
+
+    def _share(
+        self, demand: Demand, met: int, rich: list[Demand], now: float
+    ) -> Iterator[Decision]:
+        """Call leases back of those that hold more than the waiting one will: the richest first."""
+        have, lacks = len(demand.leases) + met, demand.lacks - met
+        for other in rich:
+            if lacks <= 0 or len(other.leases) - other.ending <= have:
                 return
-            lease.ending = True
-            lacking -= 1
-            yield CallBack(lease)
-
-    def _callable(self, demand: Demand, now: float) -> Iterable[Lease]:
-        """Leases that may be called back for a demand: of the richest first, oldest first."""
-        have = len(demand.leases) + sum(
-            lease.ending for node in self.nodes.values() for lease in node.leases.values()
-        )
-        richer = [
-            other for other in self.demands.values()
-            if other is not demand and other.lifetime is None and len(other.leases) > have
-        ]  # fmt: skip
-        for other in sorted(richer, key=lambda other: -len(other.leases)):
-            spare = len(other.leases) - have
-            for lease in list(other.leases.values()):
-                if spare <= 0:
+            if other is demand or not any(map(other.spec.resources.get, demand.spec.resources)):
+                continue
+            for lease in other.leases.values():
+                if lacks <= 0 or len(other.leases) - other.ending <= have:
                     break
-                if now - lease.granted_at < SHARE_AFTER or lease.ending:
-                    continue
-                if not lease.node.ledger.could_fit(demand.spec.resources):
-                    continue
-                if not any(lease.held.get(name) for name in demand.spec.resources):
-                    continue
-                spare -= 1
-                yield lease
+                if now - lease.granted_at < SHARE_AFTER:
+                    break
+                if not lease.ending and lease.node.ledger.could_fit(demand.spec.resources):
+                    self._call_back(lease, now)
+                    yield CallBack(lease)
+                    have, lacks = have + 1, lacks - 1
+
+    def _call_back(self, lease: Lease, now: float) -> None:
+        lease.ending, lease.ending_at = True, now
+        lease.demand.ending += 1
+        self._ending[lease.id] = lease
 
     def _reserve(self, demand: Demand) -> None:
-        if any(node.reserved is demand for node in self.nodes.values()):
+        if demand.reserves is not None:
             return
         able = [
-            node for node in self.nodes.values()
+            node for node in self.policy.able(demand, self.nodes)
             if node.reserved is None and not node.draining
-            and node.ledger.could_fit(demand.spec.resources)
-        ]  # fmt: skip
+        ]
         if able:
             name = next(iter(demand.spec.resources), CPU)
-            max(able, key=lambda node: node.ledger.free.get(name, 0)).reserved = demand
+            node = max(able, key=lambda node: node.ledger.free.get(name, 0))
+            node.reserved, demand.reserves = demand, node
 
     def _warn(self, demand: Demand) -> list[Decision]:
-        demand.warned = True
+        if demand.checked_at == self._version:
+            return []
+        demand.checked_at = self._version
         text = self.policy.why_not(demand, self.nodes)
-        return [Unplaceable(demand, text)] if text else []
+        demand.infeasible = bool(text)
+        if not text or demand.warned:
+            return []
+        demand.warned = True
+        return [Unplaceable(demand, text)]
 
     def validate(self) -> None:
         """Assert what must hold between any two calls."""
@@ -419,5 +392,10 @@ class Leases:
                 assert node.ledger.free.get(name, 0) == total - used.get(name, 0), name
         for key, demand in self.demands.items():
             assert demand.key == key
-            assert (demand.lacks > 0) == (key in self.lacking), (key, demand.wanted)
+            assert (demand.lacks > 0) == (key in self.lacking.demands), (key, demand.wanted)
             assert demand.leases or demand.owner not in self._gone
+            assert demand.ending == sum(lease.ending for lease in demand.leases.values())
+            assert demand.reserves is None or demand.reserves.reserved is demand
+        assert {lease.id for lease in self.leases.values() if lease.ending} == set(self._ending)
+        assert self._gone <= {key[0] for key in self.demands}
+        self.lacking.validate()

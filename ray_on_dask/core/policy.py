@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.core.resources import UNITS
 
 if TYPE_CHECKING:
-    from ray_on_dask.core.leases import Demand, Node
+    from ray_on_dask.core.lease_records import Demand, Node
 
 
 class Policy:
@@ -64,6 +64,12 @@ class Policy:
                 return node
         return None
 
+    def may(self, demand: Demand, node: Node, nodes: Mapping[str, Node]) -> bool:
+        """Whether one lease of the demand may go to this node now."""
+        if not _fits(node, demand) or not _may(node, demand):
+            return False
+        return demand.spec.strategy[0] != "{" or node in self._allowed(demand, nodes)
+
     def _allowed(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
         strategy = self.parse(demand.spec.strategy)
         if "node_id" in strategy:
@@ -84,15 +90,18 @@ class Policy:
             parsed = self._parsed[strategy] = json.loads(strategy)
         return parsed
 
+    def able(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
+        """The nodes that could serve the demand if nothing else were there."""
+        allowed: Iterable[Node] = nodes.values()
+        if demand.spec.strategy[0] == "{":
+            allowed = self._allowed(demand, nodes)
+        return [node for node in allowed if node.ledger.could_fit(demand.spec.resources)]
+
     def why_not(self, demand: Demand, nodes: Mapping[str, Node]) -> str:
         """What the demand asks for that no node has in all; "" if one could serve it some day."""
-        resources = demand.spec.resources
-        able = [node for node in nodes.values() if node.ledger.could_fit(resources)]
-        if demand.spec.strategy[0] == "{":
-            able = [node for node in self._allowed(demand, nodes) if node in able]
-        if able:
+        if self.able(demand, nodes):
             return ""
-        lacking = []
+        resources, lacking = demand.spec.resources, []
         for name, units in resources.items():
             most = max((node.ledger.total.get(name, 0) for node in nodes.values()), default=0)
             if units > most:

@@ -104,6 +104,30 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def reserve_port(host: str = "127.0.0.1") -> socket.socket:
+    """A socket on a free port, which no one else is given while the socket is open.
+
+    A server that sets `SO_REUSEADDR`, as Redis does, may listen there meanwhile.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((host, 0))
+    return holder
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether nobody listens there at this moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
 def configuration(shard: Shard) -> str:
     """The text of the server's configuration file."""
     directory = shard.directory or Path()

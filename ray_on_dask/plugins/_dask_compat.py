@@ -177,6 +177,34 @@ def show_counts(scheduler: Any, counts: dict[str, tuple[int, int]]) -> None:
         prefix.state_counts["erred"] += failed
 
 
+def load_dashboard() -> None:
+    """Import Dask's dashboard, in any thread; `ImportError` without Bokeh."""
+    import distributed.dashboard.scheduler  # noqa: F401
+
+
+def add_application(scheduler: Any, application: Any) -> None:
+    """Have an application answer for all paths that the scheduler itself does not know."""
+    scheduler.http_application.add_application(application)
+
+
+def show_dashboard(scheduler: Any, instead_of: Any = None) -> None:
+    """Serve the dashboard's pages on the scheduler's HTTP port."""
+    from distributed.dashboard.scheduler import connect
+
+    if instead_of in scheduler.http_application.applications:
+        scheduler.http_application.applications.remove(instead_of)
+    connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+
+
+def dashboard_url(scheduler: Any) -> str:
+    """Where the status page is, "" if the scheduler has no HTTP server."""
+    server = getattr(scheduler, "http_server", None)
+    if server is None:
+        return ""
+    host = "127.0.0.1" if server.address in ("0.0.0.0", "::") else server.address
+    return f"http://{host}:{server.port}/status"
+
+
 def add_routes(server: Any, routes: list[tuple[str, type, dict[str, Any]]]) -> None:
     """Serve these on the server's HTTP port."""
     server.http_application.add_handlers(".*$", routes)

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -49,12 +50,14 @@ class ClusterLog:
 
     def __init__(self, url: str = "", shards: int = 0, host: str = "127.0.0.1"):
         self.servers: list[server.Shard] = []
+        self._ports: list[socket.socket] = []
         if url:
             self.urls = [url_of(one.strip()) for one in url.split(",")]
         else:
             password = secrets.token_urlsafe(32)
-            for _ in range(shards + 1):
-                self.servers.append(server.Shard(host, server.free_port(host), password))
+            self._ports = [server.reserve_port(host) for _ in range(shards + 1)]
+            for holder in self._ports:
+                self.servers.append(server.Shard(host, holder.getsockname()[1], password))
             self.urls = [shard.url for shard in self.servers]
         #: Whether what is put here reaches a server.
         self.ready = False
@@ -108,6 +111,8 @@ class ClusterLog:
             writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(0.0 if self.servers else 2.0)
+        while self._ports:
+            self._ports.pop().close()
         for shard in self.servers:
             if shard.proc is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -156,6 +161,8 @@ class ClusterLog:
             if self._closed.is_set():
                 shard.stop()
                 return
+        while self._ports:
+            self._ports.pop().close()
         if missing or not self.servers:
             set_address(self.urls[0], scheduler)
             self._begin_writing()

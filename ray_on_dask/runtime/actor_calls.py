@@ -51,6 +51,8 @@ class CalledActor:
         self.incarnation = -1
         self.process = ""
         self.error = b""
+        #: The latest incarnation that this process has had killed: no calls go there any more.
+        self.barred = -1
         self.line: Channel | None = None
         #: Calls not sent yet, and sent but not answered, in order.
         self.queue: deque[Call] = deque()
@@ -248,6 +250,8 @@ class ActorCalls:
             return
         if message.incarnation > actor.incarnation or message.state != "ALIVE":
             self._leave_incarnation(actor, message)
+        if message.state == "ALIVE" and message.incarnation <= actor.barred:
+            return
         actor.state = message.state
         actor.incarnation = message.incarnation
         actor.error = message.error
@@ -271,6 +275,14 @@ class ActorCalls:
             else:
                 self._fail(call, message.error or failures.actor_unavailable(actor.id))
         actor.queue.extendleft(reversed(again))
+
+    def bar(self, actor_id: bytes) -> None:
+        """This process has the actor killed: its calls from now on do not reach what is left of it."""
+        actor = self.known(actor_id)
+        actor.barred = max(actor.incarnation, 0)
+        if actor.line is not None:
+            actor.line.close()
+            actor.line = None
 
     def _connect(self, actor: CalledActor, message: m.ActorState) -> None:
         from ray_on_dask.wire.channel import connect

@@ -59,8 +59,7 @@ class Creating:
         ]
         if failed:
             error = failures.of_argument(f"{spec.class_name}.__init__", failed[0])
-            process.to_hub(m.CreateActor(spec))
-            process.to_hub(m.ActorReady(spec.id, 0, error))
+            process.to_hub(m.ActorStillborn(spec, error))
             return
         task = m.Task(spec.id, spec.function, spec.args)
         arguments.attach(process, task, packed)

@@ -46,6 +46,7 @@ class Driver(Process):
         self.config = config
         self.session_facts: dict[str, Any] = {}
         self._welcomed = Waiter()
+        self.prefix = self.task_ids.prefix
         self.handlers |= {
             m.Welcome: self.on_welcome,
             m.LogLines: self.on_log_lines,
@@ -70,6 +71,7 @@ class Driver(Process):
         self.storing.configure(facts["shm"], facts["capacity"])
         if self.config.id_seed is not None:
             self.task_ids = TaskIds.seeded(self.config.id_seed)
+            self.prefix = self.task_ids.prefix
         self._welcomed.finish()
 
     def on_log_lines(self, channel: Channel, message: m.LogLines) -> None:

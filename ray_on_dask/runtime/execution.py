@@ -19,6 +19,10 @@ from ray_on_dask.wire import messages as m
 if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
+def _wrong_number(count: int, task: m.Task) -> ValueError:
+    return ValueError(f"Task returned {count} objects, but num_returns={task.returns}.")
+
+
 NONE = m.Value(m.INLINE, to_bytes(serialize(None)))
 
 
@@ -75,7 +79,12 @@ class Execution:
         if task.returns == 0:
             return []
         parts = self._split(task, value)
-        return [self.pack(part, task, at, owner) for at, part in enumerate(parts)]
+        values = [self.pack(part, task, at, owner) for at, part in enumerate(parts)]
+        if len(values) < task.returns:  # a generator that has ended early: what it has made counts
+            problem = _wrong_number(len(values), task)
+            error = self.failed(task, problem, 0.0).values
+            values += error * (task.returns - len(values))
+        return values
 
     @staticmethod
     def _split(task: m.Task, value: Any) -> list[Any]:
@@ -84,13 +93,12 @@ class Execution:
 
             parts = list(islice(value, task.returns))
             value.close()
+            return parts
         else:
             len(value)
             parts = list(value)
         if len(parts) != task.returns:
-            raise ValueError(
-                f"Task returned {len(parts)} objects, but num_returns={task.returns}."
-            )
+            raise _wrong_number(len(parts), task)
         return parts
 
     def pack(self, value: Any, task: m.Task, at: int, owner: str) -> m.Value:

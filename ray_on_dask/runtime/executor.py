@@ -250,11 +250,11 @@ class Executor(Process):
 
     def _rest(self) -> None:
         """Nothing to do: send what is unsent, and wait for work."""
+        if self.host is not None and self.host.wants_main:
+            self.host.take_main()
+            return
         with self.lock:
             self.flush_results()
-            if self.host is not None and self.host.wants_main:
-                self.host.take_main()
-                return
             if self.retiring and self.may_end():
                 self.end(0)
             self._idle = waiter = Waiter()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 
@@ -24,18 +26,24 @@ async def run(options: dict[str, Any]) -> None:
     import dask
     from distributed import Scheduler, Worker
 
+    from ray_on_dask.plugins import dashboard
     from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
     from ray_on_dask.plugins.worker_plugin import NodePlugin
 
     dask.config.set({"distributed.admin.low-level-log-length": 0})
-    host = options["host"]
-    control = ControlPlugin(options["session"])
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Port .* is already in use")
+    host, shown = options["host"], options["dashboard"]
+    control = ControlPlugin(options["session"], redis=options["redis"])
     node = NodePlugin(**options["node"])
     node.control = control
     async with Scheduler(
-        host=host, port=options["port"], dashboard=False, dashboard_address=None,
-        idle_timeout=None,
+        host=host, port=options["port"], dashboard=False, idle_timeout=None,
+        dashboard_address=dashboard.address(shown["host"], shown["port"])
+        if shown["include"] else "127.0.0.1:0",
     ) as scheduler:  # fmt: skip
+        if shown["include"]:
+            control.session["dashboard_url"] = dashboard.install(scheduler)
         await scheduler.register_scheduler_plugin(control, idempotent=True)
         worker = Worker(
             scheduler.address, nthreads=options["nthreads"], host=host, memory_limit=0,
@@ -49,7 +57,9 @@ async def run(options: dict[str, Any]) -> None:
                 session_dir=node.node.directories.session_dir,
                 shm=node.node.directories.shm_dir, pid=os.getpid(),
             )  # fmt: skip
+            control.log.start(scheduler.address, node.node.directories.session_dir)
             await end.wait()
+            control.log.close()
             await node.teardown(worker)
             os._exit(0)
 

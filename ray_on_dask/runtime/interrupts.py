@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SIGNAL = signal.SIGUSR2
 _PACKAGE = __name__.partition(".")[0] + "."
+#: Modules that call the user's code.
+_CALLERS = (_PACKAGE + "runtime.execution", _PACKAGE + "runtime.yielding")
 
 
 class Interrupts:
@@ -105,7 +107,7 @@ class Interrupts:
         depth = 0
         while frame is not None and depth < 200:
             module = frame.f_globals.get("__name__", "")
-            if module == _PACKAGE + "runtime.execution":
+            if module in _CALLERS:
                 return depth == 0
             if module.startswith(_PACKAGE):
                 return True

@@ -90,7 +90,8 @@ def head_config(options: Any) -> dict[str, Any]:
         "port": 0,
         "nthreads": max(1, math.floor(count)),
         "resources": {},
-        "session": {"redis_shards": options.num_redis_shards or 0, "started_by": os.getpid()},
+        "session": {"started_by": os.getpid()},
+        "redis": {"shards": options.num_redis_shards or 0},
         "dashboard": {
             "include": options.include_dashboard is not False,
             "host": options.dashboard_host, "port": options.dashboard_port,

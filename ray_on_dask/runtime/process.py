@@ -60,6 +60,9 @@ class Process:
         self.interop: Any = None
         self.config = m.JobConfig()
         self.task_ids = TaskIds(bytes.fromhex(name))
+        #: Begins the ids of all objects of this session that this process has made; b"" where
+        #: there is only one session.
+        self.prefix = b""
         #: Raises a number each session: what was prepared in an earlier one is prepared anew.
         self.session = object()
         self.reactor = Reactor(self.tick, self.interval)
@@ -178,9 +181,17 @@ class Process:
         """The placement group that a call's task hands down to its children."""
         return bytes(call.placement_group) if call.captures else b""
 
+    def check_session(self, entry: Entry) -> None:
+        """Raise `ValueError` for a ref of a session that has ended."""
+        if not entry.id.startswith(self.prefix) and self.references.known.get(entry.id) is not entry:
+            raise ValueError(
+                f"ObjectRef({entry.id.hex()}) belongs to a session that has ended: its owner is gone."
+            )
+
     def as_ref(self, arg: Any) -> ObjectRef[Any]:
         """A ref for an argument that is one, or is a Dask future."""
         if isinstance(arg, ObjectRef):
+            self.check_session(arg._entry)
             return arg
         ref: ObjectRef[Any] = self.interop.ref_of_future(arg)
         return ref

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -113,11 +114,21 @@ class ObjectRefGenerator:
 
         return TaskID.of(self._stream.task)
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("send", "throw", "close", "asend", "athrow", "aclose"):
+            return functools.partial(_cannot, name)
+        raise AttributeError(f"'ObjectRefGenerator' object has no attribute {name!r}")
+
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self._stream.task.hex()})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("An ObjectRefGenerator belongs to the process that called; pass its refs.")
+
+
+def _cannot(name: str, *args: Any) -> NoReturn:
+    """A generator elsewhere can be read and cancelled, nothing else."""
+    raise NotImplementedError(f"{name}() of a generator that runs in another process")
 
 
 class DynamicObjectRefGenerator:

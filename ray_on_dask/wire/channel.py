@@ -139,6 +139,7 @@ class Channel:
                 except (BlockingIOError, InterruptedError):
                     return
                 except OSError:
+                    self._out.clear()
                     self.reactor.drop_soon(self)
                     return
                 if sent == len(data):

@@ -570,6 +570,13 @@ class ActorExiting(msgspec.Struct, frozen=True, array_like=True, tag=67):
     reason: str = ""
 
 
+class ActorStillborn(msgspec.Struct, frozen=True, array_like=True, tag=68):
+    """Owner to control store: the actor cannot be made, an argument of its `__init__` has failed."""
+
+    spec: ActorSpec
+    error: bytes
+
+
 # -- questions, logs, events -----------------------------------------------------------------
 
 
@@ -631,7 +638,7 @@ Message = Union[
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Sealed, FreeObjects, SpaceFreed,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,
-    ActorExiting,
+    ActorExiting, ActorStillborn,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
 ]  # fmt: skip
 

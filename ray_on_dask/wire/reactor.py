@@ -172,13 +172,17 @@ class Reactor:
 
     def _follow(self, waiter: Waiter, left: float) -> None:
         self._followers.append(waiter)
+        goes_on = False
         try:
             # The leader may have stopped between our try and our entry in the list.
             if self._lead.locked() and not waiter.done:
                 waiter.sleep(left if left >= 0 else -1)
+            goes_on = not waiter.done
         finally:
             with contextlib.suppress(ValueError):
                 self._followers.remove(waiter)
+            if not goes_on and not self._lead.locked():
+                self._hand_on()  # the lead was perhaps handed to us, who do not want it any more
 
     def _stop_leading(self) -> None:
         self._last_led = monotonic()
@@ -242,7 +246,7 @@ class Reactor:
         if interval >= 0:
             now = monotonic()
             if now >= self._next_tick:
-                self.on_tick(now)
+                self._uninterrupted(self.on_tick, now)
                 self._next_tick = now + interval
 
     def _read(self, channel: Channel) -> None:
@@ -255,12 +259,16 @@ class Reactor:
             # Broken, closed, or garbage: this line ends, and nothing else does.
             self._drop(channel)
             return
+        if messages:
+            self._uninterrupted(channel.on_messages, channel, messages)
+        if not count:
+            self._uninterrupted(self._drop, channel)
+
+    def _uninterrupted(self, call: Callable[..., None], *args: Any) -> None:
+        """Make a call that changes state; a Ctrl-C of the leader's is raised after it."""
         self.handling = True
         try:
-            if messages:
-                channel.on_messages(channel, messages)
-            if not count:
-                self._drop(channel)
+            call(*args)
         finally:
             self.handling = False
         if self.interrupted:
@@ -302,7 +310,8 @@ class Reactor:
                 quiet += 1
                 if quiet > 20 and self._lead.locked():
                     self._asleep = True
-                    self._nap.acquire(timeout=1.0)
+                    if self._lead.locked():  # else the leader has stopped without poking us
+                        self._nap.acquire(timeout=1.0)
                     self._asleep = False
                     quiet = 0
                 else:

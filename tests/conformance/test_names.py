@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 from conformance_module import exceptions, import_submodule, ray
 
-NAMES = """
+_NAMES = """
 __version__ get_runtime_context available_resources cancel cluster_resources get get_actor
 get_gpu_ids init is_initialized kill method nodes put remote shutdown timeline wait SCRIPT_MODE
 WORKER_MODE LoggingConfig actor util client ClientBuilder
 ActorClassID ActorID NodeID JobID WorkerID FunctionID ObjectID ObjectRef ObjectRefGenerator
 DynamicObjectRefGenerator TaskID UniqueID PlacementGroupID
-""".split()
+"""
 
-SUBMODULES = """
+_SUBMODULES = """
 exceptions actor remote_function util util.queue util.placement_group util.scheduling_strategies
 util.accelerators util.metrics util.state util.multiprocessing runtime_env cluster_utils
 job_config cloudpickle types
-""".split()
+"""
 
 #: {exception: its bases}
 TREE = {
@@ -56,12 +56,12 @@ TREE = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", _NAMES.split())
 def test_the_module_has_the_name(name: str) -> None:
     assert hasattr(ray, name)
 
 
-@pytest.mark.parametrize("name", SUBMODULES)
+@pytest.mark.parametrize("name", _SUBMODULES.split())
 def test_the_submodule_can_be_imported(name: str) -> None:
     import_submodule(name)
 

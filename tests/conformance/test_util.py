@@ -157,7 +157,7 @@ def test_a_queue_joins_tasks_and_blocks_until_there_is_work(queue: Any) -> None:
     refs = [consume.remote(queue, 5) for _ in range(2)]
     for i in range(10):
         queue.put(i)
-    assert sorted(sum(ray.get(refs), [])) == list(range(10))
+    assert sorted(i for taken in ray.get(refs) for i in taken) == list(range(10))
 
 
 def test_a_blocked_put_goes_on_when_there_is_room(queue: Any) -> None:

@@ -184,7 +184,13 @@ def test_stored_arrays_are_the_store_s_own_bytes(store):
 
 def test_subclasses_and_scalars_of_numpy_keep_their_type(travel):
     masked = np.ma.masked_array([1.0, 2.0], mask=[True, False])
-    for value in (masked, np.float32(1.5), np.bool_(True), np.datetime64("2020-01-01"), np.str_("a")):
+    for value in (
+        masked,
+        np.float32(1.5),
+        np.bool_(True),
+        np.datetime64("2020-01-01"),
+        np.str_("a"),
+    ):
         back = travel(value)
         assert type(back) is type(value)
         assert str(back) == str(value)
