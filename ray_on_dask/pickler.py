@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import importlib
 import io
 import os
 import pickle
@@ -17,7 +18,7 @@ Reducer = Callable[[Any], Any]
 _TABLE: dict[type, Reducer] = dict(cloudpickle.Pickler._dispatch_table)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     """One table of reducers in place of a chain of them: it is consulted for every object."""
 
     def __init__(
@@ -73,8 +74,7 @@ def _reduce_tensor(tensor: Any) -> Any:
 
 
 def _make_tensor(buffer: Any, dtype: Any, shape: tuple[int, ...], requires_grad: bool) -> Any:
-    import torch
-
+    torch = importlib.import_module("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the buffer is read-only, and torch cannot express that:
         tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)

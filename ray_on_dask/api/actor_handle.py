@@ -198,6 +198,10 @@ class ActorMethod:
         if session is None:
             returns = self._returns(options, methods)
             return local_session().call_actor(handle, name, options, returns, args, kwargs)
+        if handle._session is not session.session:
+            raise RuntimeError(
+                f"Failed to submit task to actor {handle!r}: it belongs to a session that has ended."
+            )
         packed = arguments.EMPTY
         if args or kwargs:
             packed = arguments.pack(session, args, kwargs, "argument")

@@ -29,6 +29,10 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     if session is None:
         sessions.local_session().kill(actor, no_restart)
         return
+    if actor._session is not session.session:
+        from ray_on_dask.exceptions import ActorHandleNotFoundError
+
+        raise ActorHandleNotFoundError(f"{actor!r} belongs to a session that has ended.")
     with session.lock:
         session.calling.bar(actor._id)
         session.to_hub(KillActor(actor._id, no_restart, "killed by ray.kill"))

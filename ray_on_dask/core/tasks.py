@@ -183,7 +183,7 @@ class Tasks:
             group.queue.append(task)
         queued = len(group.queue)
         if group.leases:
-            if queued == 1 or not queued & 31:
+            if group.aboard < len(group.leases) or not queued & 31:
                 return self.fill(group, now) + self.demand(group)
             return []
         if queued == 1:

@@ -22,7 +22,7 @@ from ray_on_dask.runtime.execution import Execution
 from ray_on_dask.runtime.object_ref import Entry
 from ray_on_dask.runtime.process import Process
 from ray_on_dask.runtime.status_page import StatusPage
-from ray_on_dask.runtime.task_events import Events
+from ray_on_dask.runtime.task_events import EVERY, Events
 from ray_on_dask.runtime.yielding import Yielding
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel, listen
@@ -424,9 +424,10 @@ class Executor(Process):
         """Seconds until the next tick is due."""
         if self._results or self.interrupts.target:
             return 0.005
+        seconds = super().interval()
         if self.events.counts:
-            return min(0.2, super().interval() % 1)
-        return super().interval()
+            return min(EVERY, seconds) if seconds >= 0 else EVERY
+        return seconds
 
     def tick(self, now: float) -> None:
         """Look after what nobody calls for."""

@@ -29,8 +29,8 @@ TURNS, PATIENCE = 10, 0.2
 class LocalActor:
     """One actor."""
 
-    def __init__(self, cls: Any, options: dict[str, Any], namespace: str):
-        self.id = os.urandom(16)
+    def __init__(self, id: bytes, cls: Any, options: dict[str, Any], namespace: str):
+        self.id = id
         self.cls = cls._cls
         self.class_name: str = cls._cls.__name__
         self.methods = cls.methods
@@ -98,7 +98,9 @@ class LocalActors:
 
     def make(self, cls: Any, options: dict[str, Any], packed: PackedArguments) -> Any:
         """A handle of a new actor, or of the one that has the name if that is wanted."""
-        actor = LocalActor(cls, options, options.get("namespace") or self.session.config.namespace)
+        namespace = options.get("namespace") or self.session.config.namespace
+        id = self.session.task_ids.prefix + os.urandom(8)
+        actor = LocalActor(id, cls, options, namespace)
         key = (actor.namespace, actor.name)
         if actor.name and key in self._names:
             if options.get("get_if_exists"):

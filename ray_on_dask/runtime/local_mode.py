@@ -136,6 +136,7 @@ class LocalSession:
         if not isinstance(ref, ObjectRef):
             return ref
         entry = ref._entry
+        self.check_session(entry)
         if entry.kind == PENDING:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
@@ -143,6 +144,11 @@ class LocalSession:
             except concurrent.futures.TimeoutError:
                 raise GetTimeoutError("Get timed out: some object(s) not ready.") from None
         return self.value(entry)
+
+    def check_session(self, entry: Entry) -> None:
+        """Raise `ValueError` for a ref of a session that has ended."""
+        if not entry.id.startswith(self.task_ids.prefix):
+            raise ValueError(f"ObjectRef({entry.id.hex()}) belongs to a session that has ended.")
 
     @staticmethod
     def value(entry: Entry) -> Any:

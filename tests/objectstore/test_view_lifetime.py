@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections import deque
 
 import numpy as np
 import pytest
 
 from ray_on_dask.objectstore.places import OWN_SEGMENT
+from ray_on_dask.objectstore.view import View
 from ray_on_dask.serialization import deserialize_view, parts, serialize
 
 SIZES = [20_000, 3 << 20, OWN_SEGMENT + (1 << 20)]
@@ -125,28 +125,27 @@ def test_an_array_in_a_reference_cycle_is_let_go_of_by_the_collector(objects):
     assert objects.collect() == 1
 
 
-def test_threads_that_read_a_view_for_the_first_time_at_once_share_one_life(objects):
-    """Two exporters for one view would let it die with the first."""
-    for i in range(50):
-        view = objects.put(np.full(1000, i))
-        barrier, values = threading.Barrier(4), []
+def test_a_read_in_the_middle_of_the_first_read_shares_its_life(objects, monkeypatch):
+    """Another thread, or a destructor, may read a view that is just being read first.
 
-        def read(view=view, barrier=barrier, values=values):
-            barrier.wait()
-            values.append(deserialize_view(view))
+    Were there two lives for one view, it would be given up with the first.
+    """
+    view = objects.put(np.arange(5000.0))
+    notice, inner = View._death_notice, []
 
-        threads = [threading.Thread(target=read) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        del read, threads, thread
-        view.close()
-        while len(values) > 1:
-            values.pop()
-            assert not objects.dead
-        values.clear()
-        assert objects.collect() == 1
+    def interrupted(self):
+        monkeypatch.setattr(View, "_death_notice", notice)
+        inner.append(deserialize_view(view))
+        return notice(self)
+
+    monkeypatch.setattr(View, "_death_notice", interrupted)
+    outer = deserialize_view(view)
+    view.close()
+    assert outer.ctypes.data == inner[0].ctypes.data
+    del outer
+    assert not objects.dead
+    inner.clear()
+    assert objects.collect() == 1
 
 
 def test_arrays_stay_readable_after_the_store_is_closed(objects):

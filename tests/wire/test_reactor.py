@@ -24,7 +24,7 @@ def until(condition):
         os.sched_yield()
 
 
-def waiting(party, waiter, results, timeout=LIMIT):
+def waiting(party, waiter, results, timeout=4 * LIMIT):
     results.append((waiter, party.reactor.wait(waiter, timeout)))
 
 
