@@ -39,7 +39,7 @@ class Demand:
     urgent: bool = False
     locality: dict[str, int] = field(default_factory=dict)
     leases: dict[int, Lease] = field(default_factory=dict)
-    #: When it began to want more than it has, or was last granted something.
+    #: When it began to want more than it has, was last granted something, or had to give.
     since: float = 0.0
     #: Held for life once granted, in place of `spec.resources` (actors).
     lifetime: dict[str, int] | None = None

@@ -268,9 +268,10 @@ class Leases:
         lease.node.ledger.give(held)
         if demand.lifetime is not None:
             demand.wanted = 0
-        if demand.lacks > 0 and not lacked:
+        if demand.lacks > 0 and (lease.ending or not lacked):
             demand.since = now
-            self._new[demand.key] = demand
+            if not lacked:
+                self._new[demand.key] = demand
         self._note_lack(demand)
         if not demand.wanted and not demand.leases and (
             demand.lifetime is not None or demand.owner in self._gone
@@ -309,8 +310,6 @@ class Leases:
         out = self._work(now)
         waiting = [demand for demand in self.lacking if now - demand.since >= SHARE_AFTER
                    and not (demand.infeasible and demand.checked_at == self._version)]  # fmt: skip
-        if not waiting:
-            return out
         waiting.sort(key=lambda demand: demand.rank or ())
         rich = [demand for demand in self.demands.values()
                 if demand.lifetime is None and len(demand.leases) > demand.ending]  # fmt: skip

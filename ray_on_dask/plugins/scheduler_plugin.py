@@ -71,8 +71,9 @@ class ControlPlugin(SchedulerPlugin):
 
     async def start(self, scheduler: Any) -> None:
         """Take part in a scheduler; a second plugin of the kind leaves it to the first."""
-        if not dask.claim(scheduler, NAME, self):
-            await dask.claimed(scheduler, NAME).started.wait()
+        first = self if dask.claim(scheduler, NAME, self) else dask.claimed(scheduler, NAME)
+        if first.started is not None:  # a scheduler starts what a preload has registered again
+            await first.started.wait()
             return
         self.started = asyncio.Event()
         try:

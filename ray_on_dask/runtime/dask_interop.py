@@ -1,14 +1,23 @@
-"""Dask beside Ray in one driver: futures of one as refs of the other. Dask is imported when needed."""
+"""Dask beside Ray in one process: futures of one as refs of the other.
+
+Dask is imported when it is first needed, in drivers as in executors.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.runtime.object_ref import ObjectRef
+from ray_on_dask.ids import PUT_INDEX
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, ref_to
+from ray_on_dask.wire.messages import ERROR, FREED, INLINE, STORED, Value
 
 if TYPE_CHECKING:
-    from ray_on_dask.runtime.driver import Driver
+    from ray_on_dask.runtime.process import Process
+
+#: Seconds for a stored object to become a Dask key.
+KEY_TIMEOUT = 10.0
 
 
 class DaskInterop:
@@ -16,13 +25,13 @@ class DaskInterop:
 
     Parameters
     ----------
-    driver : Driver
+    process : Process
     client : distributed.Client, optional
         The user's own; one is made on first use if there is none.
     """
 
-    def __init__(self, driver: Driver, client: Any = None):
-        self.driver = driver
+    def __init__(self, process: Process, client: Any = None):
+        self.process = process
         self._client = client
         self._own = False
         self._lock = threading.Lock()
@@ -34,51 +43,92 @@ class DaskInterop:
             if self._client is None:
                 from distributed import Client
 
-                address = self.driver.session_facts["scheduler_address"]
-                self._client = Client(address, set_as_default=False)
+                address = self.process.asking.ask("session")["scheduler_address"]
+                self._client = Client(address, set_as_default=False, name="ray_on_dask")
                 self._own = True
             return self._client
 
+    # -- a ref of a Dask future ---------------------------------------------------------
+
     def ref_of_future(self, future: Any) -> ObjectRef[Any]:
         """A ref to a Dask future's value, which is gathered here when it is there."""
-        from ray_on_dask.ids import PUT_INDEX
-        from ray_on_dask.runtime.object_ref import Entry, ref_to
-
-        entry = Entry(self.driver.task_ids.next() + PUT_INDEX)
+        if not _is_future(future):
+            raise TypeError(f"an ObjectRef or a Dask future is expected, not {type(future)}")
+        entry = Entry(self.process.task_ids.next() + PUT_INDEX)
         entry.share().label = "dask"
         ref = ref_to(entry)
-        self.driver.references.make_known(ref)
+        self.process.references.make_known(ref)
+        # The callback holds the future: its value stays in the cluster until it is here.
         future.add_done_callback(lambda done: self._arrived(entry, done))
         return ref
 
-    def _arrived(self, entry: Any, future: Any) -> None:
+    def _arrived(self, entry: Entry, future: Any) -> None:
         from ray_on_dask.error_serialization import dumps_error
-        from ray_on_dask.wire.messages import ERROR, INLINE, STORED, Value
 
-        driver = self.driver
+        process = self.process
         try:
-            made = driver.storing.put(future.result())
-        except Exception as error:
+            value = self._value(entry, future.result())
+        except BaseException as error:  # a cancelled future raises CancelledError
             value = Value(ERROR, dumps_error(error))
-        else:
-            inner = made._entry
-            data = inner.data if inner.kind == INLINE else b""
-            value = Value(inner.kind, data, inner.data if inner.kind == STORED else None)
-            if inner.kind == STORED:
-                with driver.lock:
-                    driver.storing.rename(inner, entry)
-        with driver.lock:
-            driver.references.complete(entry, value)
-            driver.send_out()
+        with process.lock:
+            process.references.complete(entry, value)
+            process.send_out()
+
+    def _value(self, entry: Entry, value: Any) -> Value:
+        from ray_on_dask.runtime.storing import INLINE_MAX
+        from ray_on_dask.serialization import serialize, to_bytes
+
+        serialized = serialize(value)
+        if serialized.inner:
+            entry.share().inner = list(serialized.inner)
+        if serialized.size <= INLINE_MAX:
+            return Value(INLINE, to_bytes(serialized))
+        at = self.process.storing.write_result(entry.id, serialized, "dask")
+        return Value(STORED, b"", at)
+
+    # -- a Dask future of a ref -----------------------------------------------------------
 
     def dask_future(self, ref: ObjectRef[Any], client: Any = None) -> Any:
-        """A Dask future of a ref's value: the value is scattered when it is there."""
-        client = client or self.client
-        value = self.driver.getting.get_one(ref, None)
-        return client.scatter(value, direct=True, hash=False)
+        """A Dask future of a ref's value; waits for the value, and raises what `get` would.
+
+        A stored value does not pass through this process: a Dask task loads it where it lies.
+        """
+        process, client = self.process, client or self.client
+        process.getting.block_for([ref._entry], 1, None, first_error=True)
+        entry = ref._entry
+        if entry.kind in (ERROR, FREED) or entry.kind == INLINE:
+            return client.scatter(process.getting.get_one(ref, None), direct=True, hash=False)
+        from ray_on_dask.plugins._dask_compat import future_of_key
+        from ray_on_dask.plugins.stored_handle import load
+
+        process.references.promote(ref)
+        process.flush()
+        handle = future_of_key(client, self._key(ref, client))
+        future = client.submit(load, handle, pure=False)
+        # The object, and the key, stay until the value is loaded.
+        future.add_done_callback(lambda _, held=(ref, handle): None)
+        return future
+
+    def _key(self, ref: ObjectRef[Any], client: Any) -> str:
+        """The Dask key of a stored object, once it is one and `client` wants it."""
+        from ray_on_dask.exceptions import GetTimeoutError
+        from ray_on_dask.plugins._dask_compat import ask_scheduler
+
+        deadline = time.monotonic() + KEY_TIMEOUT
+        while time.monotonic() < deadline:
+            key = ask_scheduler(client, "rod_want", id=ref._entry.id.hex(), client=client.id)
+            if key:
+                return str(key)
+            time.sleep(0.02)
+        raise GetTimeoutError(f"{ref!r} did not become a Dask key within {KEY_TIMEOUT:g} s.")
 
     def close(self) -> None:
         """Close the client, if it is our own."""
         if self._own and self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _is_future(value: Any) -> bool:
+    """Whether this is a Dask future; does not import Dask."""
+    return hasattr(value, "add_done_callback") and hasattr(value, "key")
