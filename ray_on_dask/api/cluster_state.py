@@ -38,7 +38,8 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def _as_ray_shows(node: dict[str, Any]) -> dict[str, Any]:
-    port = int(node["address"].rpartition(":")[2]) if ":" in node["address"] else 0
+    digits = node["address"].rpartition(":")[2]
+    port = int(digits) if digits.isdigit() else 0  # "inproc://…" has none
     return {
         "NodeID": node["name"], "Alive": node["alive"], "alive": node["alive"],
         "NodeManagerAddress": node["ip"], "NodeManagerHostname": node["hostname"],

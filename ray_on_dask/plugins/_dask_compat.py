@@ -237,6 +237,13 @@ def worker_resources(worker: Any) -> dict[str, float]:
 # -- client ------------------------------------------------------------------------------------
 
 
+def future_of_key(client: Any, key: str) -> Any:
+    """A future of a key that the client wants already."""
+    from distributed import Future
+
+    return Future(key, client)
+
+
 def ask_scheduler(client: Any, name: str, **args: Any) -> Any:
     """Call one of our RPC handlers, from a client of any kind, blocking."""
     return client.sync(getattr(client.scheduler, name), **args)

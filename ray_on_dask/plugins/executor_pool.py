@@ -15,6 +15,7 @@ from ray_on_dask.core.gpus import Gpus
 from ray_on_dask.core.resources import GPU
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.log_reader import LogReader
+from ray_on_dask.runtime.memory_monitor import Candidate, MemoryMonitor
 from ray_on_dask.runtime.status_page import StatusPage
 from ray_on_dask.wire import messages as m
 
@@ -49,6 +50,7 @@ class ExecutorRecord:
     used_gpu: bool = False
     retiring: bool = False
     idle_since: float = 0.0
+    busy_since: float = 0.0
     #: Why it is being killed, for those who will ask.
     doom: str = ""
     #: What to do when it has said hello.
@@ -73,6 +75,7 @@ class ExecutorPool:
         self.spares = 0
         self.forked = 0
         self._gave_up = 0
+        self._monitor = MemoryMonitor()
 
     # -- making ------------------------------------------------------------------------
 
@@ -162,6 +165,7 @@ class ExecutorPool:
         def begin(record: ExecutorRecord) -> None:
             self._adopt(record, msg.job, msg.config, runtime_env)
             record.lease, record.gpus, record.function = msg.lease, gpus, function
+            record.busy_since = self.node.now()
             record.used_gpu = record.used_gpu or bool(gpus)
             self.by_lease[msg.lease] = record
             assert record.line is not None
@@ -181,6 +185,7 @@ class ExecutorPool:
         def begin(record: ExecutorRecord) -> None:
             self._adopt(record, msg.job, msg.config, runtime_env)
             record.lease, record.actor, record.gpus = msg.lease, msg.spec.id, gpus
+            record.busy_since = self.node.now()
             self.by_lease[msg.lease] = record
             assert record.line is not None
             record.line.send(m.BecomeActor(msg.lease, msg.spec, msg.incarnation, gpus))
@@ -319,6 +324,20 @@ class ExecutorPool:
         for record in list(self.executors.values()):
             record.doom = "its zygote died"
             self.on_exited(record.name, record.pid, -9)
+
+    def watch_memory(self) -> None:
+        """When memory runs out, end the newest executor that can be replaced; never the node."""
+        busy = [x for x in self.executors.values() if x.pid and (x.lease or x.actor)]
+        victim = self._monitor.victim(
+            Candidate(x.name, x.pid, x.busy_since, not x.actor) for x in busy
+        )
+        if victim is not None:
+            logger.warning("memory runs out: executor %d is ended", victim.pid)
+            self.kill(
+                victim.name,
+                f"out of memory: the node's memory ran out, and this executor ({victim.memory:,} "
+                "bytes) was the newest that could be replaced",
+            )
 
     def reap(self, now: float) -> None:
         """End executors that have been idle for long, if there are more than CPUs."""

@@ -235,6 +235,7 @@ class NodeManager:
     def tick(self, now: float) -> None:
         """To be called each second or so."""
         self.pool.reap(now)
+        self.pool.watch_memory()
 
     async def close(self) -> None:
         """End every process of the node and remove its directories."""

@@ -59,6 +59,8 @@ class ControlPlugin(SchedulerPlugin):
         self.started: asyncio.Event | None = None
         #: What keeps workers from being nodes, for people: {worker: why}.
         self.failures: dict[str, str] = {}
+        #: Dask keys of stored objects, by id in hex digits.
+        self._keys: dict[str, str] = {}
         #: Messages to nodes of other processes, for the end of this turn of the loop.
         self._down: dict[str, list[tuple[str, bytes]]] = {}
         self.scheduler: Any = None
@@ -146,6 +148,7 @@ class ControlPlugin(SchedulerPlugin):
 
     def restart(self, scheduler: Any) -> None:
         """`Client.restart`: Dask has forgotten all keys, and the workers are about to go."""
+        self._keys.clear()
         if self.store is not None:
             for name in list(self._addresses):
                 self.store.leases.drain_node(name)
@@ -163,6 +166,9 @@ class ControlPlugin(SchedulerPlugin):
 
     def objects(self, worker: str, sizes: dict[str, int], gone: Iterable[str]) -> None:
         """Some objects of a worker are keys from now on, others are no more."""
+        self._keys.update({key.rpartition("-")[2]: key for key in sizes})
+        for key in gone:
+            self._keys.pop(key.rpartition("-")[2], None)
         dask.register_objects(self.scheduler, worker, sizes)
         dask.release_objects(self.scheduler, gone)
 
@@ -268,12 +274,13 @@ class ControlPlugin(SchedulerPlugin):
             "nodes": self.store.questions._about_nodes(""),
         }
 
-    def want(self, key: str, client: str) -> bool:
-        """A client wants the value of a ref as a Dask key; whether there is such a key."""
+    def want(self, id: str, wanter: str) -> str:
+        """A client wants a stored object as a Dask key; the key, "" if there is none yet."""
+        key = self._keys.get(id, "")
         if key not in self.scheduler.tasks:
-            return False
-        dask.want_object(self.scheduler, key, client)
-        return True
+            return ""
+        dask.want_object(self.scheduler, key, wanter)
+        return key
 
     # -- time -------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class DaskInterop:
 
         deadline = time.monotonic() + KEY_TIMEOUT
         while time.monotonic() < deadline:
-            key = ask_scheduler(client, "rod_want", id=ref._entry.id.hex(), client=client.id)
+            key = ask_scheduler(client, "rod_want", id=ref._entry.id.hex(), wanter=client.id)
             if key:
                 return str(key)
             time.sleep(0.02)

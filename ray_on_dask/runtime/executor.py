@@ -258,7 +258,7 @@ class Executor(Process):
             if self.retiring and self.may_end():
                 self.end(0)
             self._idle = waiter = Waiter()
-            if self.queue:
+            if self.queue or (self.host is not None and self.host.wants_main):
                 return
             self.send_out()
         self.reactor.wait(waiter, 0.2 if self.retiring else None)

@@ -316,7 +316,7 @@ class ActorLoop:
                 if inspect.isawaitable(value):
                     value = await value
                 return calls.values(call, value)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 raise
             except BaseException as error:
                 if not call.tries_again(error):

@@ -162,7 +162,7 @@ class LocalSession:
     def wait(
         self, refs: list[Any], count: int, timeout: float | None
     ) -> tuple[list[Any], list[Any]]:
-        """Up to `count` refs that are ready, and the others; only async actors leave any pending."""
+        """Up to `count` refs that are ready, and the others; async actors leave some pending."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             ready = [ref for ref in refs if ref._entry.kind != PENDING][:count]

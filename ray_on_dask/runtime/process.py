@@ -57,7 +57,7 @@ class Process:
         self.node = ""
         #: Total resources of the cluster when this process joined it, in units.
         self.cluster: dict[str, int] = {}
-        self.interop: Any = None
+        self._interop: Any = None
         self.config = m.JobConfig()
         self.task_ids = TaskIds(bytes.fromhex(name))
         #: Begins the ids of all objects of this session that this process has made; b"" where
@@ -167,6 +167,19 @@ class Process:
             if dropped:
                 self.references.drain()
             self.send_out()
+
+    @property
+    def interop(self) -> Any:
+        """What connects this process with Dask; it imports Dask when it is first used."""
+        if self._interop is None:
+            from ray_on_dask.runtime.dask_interop import DaskInterop
+
+            self._interop = DaskInterop(self)
+        return self._interop
+
+    @interop.setter
+    def interop(self, interop: Any) -> None:
+        self._interop = interop
 
     # -- what parts ask -----------------------------------------------------------------
 

@@ -36,7 +36,7 @@ _PLACEMENT_GROUPS = (
     "placement_group", "placement_group_table", "get_placement_group",
     "get_current_placement_group", "remove_placement_group",
 )  # fmt: skip
-_MODULES = ("accelerators", "queue", "scheduling_strategies")
+_MODULES = ("accelerators", "joblib", "multiprocessing", "queue", "scheduling_strategies")
 
 __all__ = [
     "ActorPool", "as_completed", "deregister_serializer", "disable_log_once_globally",
@@ -49,16 +49,25 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    target = "util.placement_group" if name in _PLACEMENT_GROUPS else _NAMES.get(name)
+    target = _NAMES.get(name)
     if target is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(importlib.import_module(f"ray_on_dask.{target}"), name)
-    except ModuleNotFoundError as error:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from error
+    value = getattr(importlib.import_module(f"ray_on_dask.{target}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_PLACEMENT_GROUPS, *_MODULES, *globals()})
+    return sorted({*__all__, *_MODULES, *globals()})
+
+
+def _load_placement_groups() -> None:
+    """A function and its module share a name here, so the function is bound before anyone asks."""
+    try:
+        module = importlib.import_module(f"{__name__}.placement_group")
+    except ModuleNotFoundError:
+        return
+    globals().update({name: getattr(module, name) for name in _PLACEMENT_GROUPS})
+
+
+_load_placement_groups()

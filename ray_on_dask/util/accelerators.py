@@ -51,10 +51,7 @@ APPLE_M3_PRO = "M3-Pro"
 APPLE_M3_MAX = "M3-Max"
 APPLE_SILICON = "Apple-Silicon"
 
-__all__ = [  # noqa: PLE0604
-    *(name for name in dict(globals()) if name.isidentifier() and name[:2].isupper()),
-    "NVIDIA_TESLA_A100",
-]
+__all__ = [name for name in dict(globals()) if name[:2].isupper()]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ray_on_dask.wire.channel import Channel
-from ray_on_dask.wire.frames import pack
 from ray_on_dask.wire.messages import Message
 from ray_on_dask.wire.reactor import Reactor, Waiter
 
@@ -66,8 +65,3 @@ def run() -> Iterator[Callable[..., threading.Thread]]:
     for thread in threads:
         thread.join(5.0)
         assert not thread.is_alive(), "a thread is still waiting"
-
-
-def say(sock: socket.socket, *messages: object) -> None:
-    """Send messages from the other end."""
-    sock.sendall(b"".join(map(pack, messages)))
