@@ -34,43 +34,64 @@ _MODULES = ("actor", "exceptions", "internal", "remote_function", "util", "test_
 __all__ = [*_NAMES, "ObjectID", "__version__"]
 
 if TYPE_CHECKING:
-    from ray_on_dask import actor, exceptions, util
-    from ray_on_dask.api.cancel import cancel
-    from ray_on_dask.api.cluster_state import available_resources, cluster_resources, nodes
-    from ray_on_dask.api.error_info import error_info, errors
-    from ray_on_dask.api.get import get
-    from ray_on_dask.api.get_actor import get_actor
-    from ray_on_dask.api.get_gpu_ids import get_gpu_ids
-    from ray_on_dask.api.init import init, is_initialized, shutdown
-    from ray_on_dask.api.kill import kill
-    from ray_on_dask.api.method import method
+    from ray_on_dask import (
+        actor as actor,
+        exceptions as exceptions,
+        util as util,
+    )
+    from ray_on_dask.api.cancel import cancel as cancel
+    from ray_on_dask.api.cluster_state import (
+        available_resources as available_resources,
+        cluster_resources as cluster_resources,
+        nodes as nodes,
+    )
+    from ray_on_dask.api.error_info import (
+        error_info as error_info,
+        errors as errors,
+    )
+    from ray_on_dask.api.get import get as get
+    from ray_on_dask.api.get_actor import get_actor as get_actor
+    from ray_on_dask.api.get_gpu_ids import get_gpu_ids as get_gpu_ids
+    from ray_on_dask.api.init import (
+        init as init,
+        is_initialized as is_initialized,
+        shutdown as shutdown,
+    )
+    from ray_on_dask.api.kill import kill as kill
+    from ray_on_dask.api.method import method as method
     from ray_on_dask.api.modes import (
-        LOCAL_MODE,
-        PYTHON_MODE,
-        SCRIPT_MODE,
-        SILENT_MODE,
-        WORKER_MODE,
+        LOCAL_MODE as LOCAL_MODE,
+        PYTHON_MODE as PYTHON_MODE,
+        SCRIPT_MODE as SCRIPT_MODE,
+        SILENT_MODE as SILENT_MODE,
+        WORKER_MODE as WORKER_MODE,
     )
-    from ray_on_dask.api.put import put
-    from ray_on_dask.api.remote import remote
-    from ray_on_dask.api.runtime_context import get_runtime_context
-    from ray_on_dask.api.timeline import timeline
-    from ray_on_dask.api.wait import wait
+    from ray_on_dask.api.put import put as put
+    from ray_on_dask.api.remote import remote as remote
+    from ray_on_dask.api.runtime_context import get_runtime_context as get_runtime_context
+    from ray_on_dask.api.timeline import timeline as timeline
+    from ray_on_dask.api.wait import wait as wait
     from ray_on_dask.ids import (
-        ActorClassID,
-        ActorID,
-        FunctionID,
-        JobID,
-        NodeID,
-        PlacementGroupID,
-        TaskID,
-        UniqueID,
-        WorkerID,
+        ActorClassID as ActorClassID,
+        ActorID as ActorID,
+        FunctionID as FunctionID,
+        JobID as JobID,
+        NodeID as NodeID,
+        PlacementGroupID as PlacementGroupID,
+        TaskID as TaskID,
+        UniqueID as UniqueID,
+        WorkerID as WorkerID,
     )
-    from ray_on_dask.runtime.object_ref import ObjectRef
+    from ray_on_dask.runtime.object_ref import ObjectRef as ObjectRef
     from ray_on_dask.runtime.object_ref import ObjectRef as ObjectID
-    from ray_on_dask.runtime.streams import DynamicObjectRefGenerator, ObjectRefGenerator
-    from ray_on_dask.serialization import deregister_serializer, register_serializer
+    from ray_on_dask.runtime.streams import (
+        DynamicObjectRefGenerator as DynamicObjectRefGenerator,
+        ObjectRefGenerator as ObjectRefGenerator,
+    )
+    from ray_on_dask.serialization import (
+        deregister_serializer as deregister_serializer,
+        register_serializer as register_serializer,
+    )
 
 
 def __getattr__(name: str) -> Any:

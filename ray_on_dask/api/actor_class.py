@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from typing import Any, NoReturn
@@ -41,10 +42,21 @@ class ActorClass:
         self._function = b""
         self.__doc__ = cls.__doc__
         self.__module__ = cls.__module__
-        self.methods = Methods.of(cls)
-        self._signature = CallSignature(cls.__init__, bound=True) if (
-            cls.__init__ is not object.__init__
-        ) else CallSignature(_nothing)
+
+    # Looked at when they are first needed: a class that refers to itself is wrapped here in the
+    # middle of its own unpickling, when it has no methods yet.
+
+    @functools.cached_property
+    def methods(self) -> Methods:
+        """What handles know of the class."""
+        return Methods.of(self._cls)
+
+    @functools.cached_property
+    def _signature(self) -> CallSignature:
+        init: Any = self._cls.__init__  # type: ignore[misc]
+        if init is object.__init__:
+            return CallSignature(_nothing)
+        return CallSignature(init, bound=True)
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         raise ActorClassInheritanceException(

@@ -82,10 +82,7 @@ class Methods:
         methods = cls()
         signatures, methods.options, methods.generators, methods.is_async = pickle.loads(data)
         for name, signature in signatures.items():
-            made = CallSignature.__new__(CallSignature)
-            made.signature = signature
-            made._least, made._most = CallSignature._bounds(signature)
-            methods.signatures[name] = made
+            methods.signatures[name] = CallSignature.of(signature)
         return methods
 
 

@@ -25,6 +25,12 @@ def error_info(worker: Any = None) -> list[dict[str, Any]]:
     session = sessions.running_session()
     if session is None:
         return sessions.local_session().errors()  # type: ignore[no-any-return]
+    return read_log(str(session.job))
+
+
+def read_log(job: str | None = None, limit: int = 1_000) -> list[dict[str, Any]]:
+    """The newest failures of a job, or of all jobs of the cluster that this process has joined."""
+    session = sessions.running_session()
     servers = session.asking.ask("redis")
     deadline = time.monotonic() + PATIENCE
     while servers["urls"] and not servers["ready"] and time.monotonic() < deadline:
@@ -36,7 +42,7 @@ def error_info(worker: Any = None) -> list[dict[str, Any]]:
 
     log = ErrorLog(servers["urls"])
     try:
-        return log.read(str(session.job))
+        return log.read(job, limit)
     finally:
         log.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_on_dask.api.modes import PYTHON_MODE, SCRIPT_MODE, SILENT_MODE, WORKER_MODE
+from ray_on_dask.config import setting
 
 #: Positions of the arguments in the API of 2017, after `redis_address`.
 _POSITIONS = (
@@ -103,7 +104,12 @@ class InitOptions:
             if name in given:
                 raise TypeError(f"init() got multiple values for argument {name!r}")
             given[name] = value
-        options = cls(address)
+        options = cls(
+            address,
+            wait_timeout_unit=setting("wait-timeout-unit", "ms"),
+            log_to_driver=bool(setting("log-to-driver", True)),
+            namespace=setting("namespace"), temp_dir=setting("temp-dir"),
+        )  # fmt: skip
         known = set(cls.__dataclass_fields__) - {"client", "ignored"}
         for name, value in given.items():
             options._take(name, value, known)
@@ -139,8 +145,6 @@ class InitOptions:
             )
         if self.driver_mode == PYTHON_MODE:
             self.local_mode = True
-        if isinstance(self.address, str) and _is_redis(self.address) and not self.redis_address:
-            self.redis_address, self.address = self.address, None
         if self.wait_timeout_unit not in ("s", "ms"):
             raise ValueError(f"init(wait_timeout_unit={self.wait_timeout_unit!r}): 's' or 'ms'")
         if self.huge_pages and not self.plasma_directory:
@@ -187,12 +191,15 @@ class InitOptions:
             raise ValueError("init(start_ray_local=True) starts a cluster: give it no address")
         if self.address is None and not self.redis_address and not self.local_mode:
             from_environment = os.environ.get("RAY_ON_DASK_ADDRESS") or os.environ.get("RAY_ADDRESS")
+            from_environment = from_environment or setting("address")
             if from_environment and self.start_ray_local is not True:
                 self.address = from_environment
             elif self.start_ray_local is False:
                 self.address = "auto"
         if self.address == "local":
             self.address = None
+        if isinstance(self.address, str) and _is_redis(self.address) and not self.redis_address:
+            self.redis_address, self.address = self.address, None
 
     @property
     def starts_cluster(self) -> bool:

@@ -20,18 +20,44 @@ class CallSignature:
         Whether the first parameter is given already (``self``).
     """
 
-    __slots__ = ("_least", "_most", "signature")
+    __slots__ = ("_bound", "_function", "_least", "_most", "_signature")
 
     def __init__(self, function: Callable[..., Any], bound: bool = False):
+        # Looked at when the first call comes: a function that refers to itself is wrapped here in
+        # the middle of its own unpickling, when it has no defaults yet.
+        self._function: Callable[..., Any] | None = function
+        self._bound = bound
+        self._signature: inspect.Signature | None = None
+        self._least, self._most = 1, 0
+
+    @classmethod
+    def of(cls, signature: inspect.Signature | None) -> CallSignature:
+        """One that is known already."""
+        made = cls(len)
+        made._keep(signature)
+        return made
+
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """What `inspect` knows of it; None if nothing."""
+        if self._function is not None:
+            self._look(self._function)
+        return self._signature
+
+    def _look(self, function: Callable[..., Any]) -> None:
         try:
-            signature: inspect.Signature | None = inspect.signature(function)
+            signature = inspect.signature(function)
         except (TypeError, ValueError):
             signature = None
-        if signature is not None and bound:
+        if signature is not None and self._bound:
             parameters = list(signature.parameters.values())[1:]
             signature = signature.replace(parameters=parameters)
-        self.signature = signature
+        self._keep(signature)
+
+    def _keep(self, signature: inspect.Signature | None) -> None:
+        self._signature = signature
         self._least, self._most = self._bounds(signature)
+        self._function = None
 
     @staticmethod
     def _bounds(signature: inspect.Signature | None) -> tuple[int, int]:
@@ -50,5 +76,8 @@ class CallSignature:
         """Raise `TypeError` as the call itself would."""
         if not kwargs and self._least <= len(args) <= self._most:
             return
-        if self.signature is not None:
-            self.signature.bind(*args, **kwargs)
+        if self._function is not None:
+            self._look(self._function)
+            self.check(args, kwargs)
+        elif self._signature is not None:
+            self._signature.bind(*args, **kwargs)

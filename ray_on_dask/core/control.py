@@ -8,75 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ray_on_dask.core import instructions as i
 from ray_on_dask.core import leases as ls
 from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.directory import Directory
+from ray_on_dask.core.members import Job as Job
+from ray_on_dask.core.members import Member as Member
+from ray_on_dask.core.members import NodeFacts as NodeFacts
+from ray_on_dask.core.members import Record as Record
 from ray_on_dask.core.questions import Questions
 from ray_on_dask.wire import messages as m
 
 #: Seconds after its end in which a process's last messages may still come in on other lines.
 LAPSE = 1.0
-
-
-@dataclass(slots=True)
-class Member:
-    """A driver or executor."""
-
-    name: str
-    kind: str
-    node: str
-    pid: int = 0
-    job: int = 0
-    address: str = ""
-
-
-@dataclass(slots=True)
-class Job:
-    """One driver's session."""
-
-    number: int
-    driver: str
-    config: m.JobConfig
-    started: float
-    ended: float = 0.0
-    pid: int = 0
-    node: str = ""
-
-
-@dataclass(slots=True)
-class NodeFacts:
-    """What a node says of itself when it joins."""
-
-    name: str
-    #: Address of the Dask worker.
-    address: str
-    ip: str
-    hostname: str
-    host: str
-    hub: str
-    shm: str
-    session_dir: str
-    pid: int
-    resources: dict[str, int]
-    labels: dict[str, str] = field(default_factory=dict)
-    head: bool = False
-    alive: bool = True
-    reason: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Something for the plugin to keep or show: `ErrorRecord`, `TaskEvents`, a lost node."""
-
-    message: Any
-    node: str = ""
-    job: int = 0
 
 
 Out = list[Any]
@@ -186,8 +132,9 @@ class ControlStore:
         """A node has joined."""
         facts.started = now
         self.nodes[facts.name] = facts
+        labels = {"ray.io/node-id": facts.name, **facts.labels}
         return self._settle(
-            list(self.leases.add_node(facts.name, facts.resources, now, facts.labels)), now
+            list(self.leases.add_node(facts.name, facts.resources, now, labels)), now
         )
 
     def node_down(self, name: str, reason: str, now: float) -> Out:
@@ -343,9 +290,10 @@ class ControlStore:
             job = self.jobs.get(actor) if actor is not None else None
             owner = job.driver if job is not None else ""
         text = (
-            f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}. It "
-            "waits for a node that has what it needs."
+            f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}."
         )
+        if not what.fail:
+            text += " It waits for a node that has what it needs."
         if what.fail and demand.lifetime is not None:
             error = self.make_error("ActorUnschedulableError", {"message": text})
             return list(self.actors.unplaceable(bytes.fromhex(demand.owner[6:]), error, now))

@@ -369,8 +369,10 @@ class Leases:
     def _warn(self, demand: Demand) -> list[Decision]:
         if demand.checked_at == self._version:
             return []
-        demand.checked_at = self._version
         text = self.policy.why_not(demand, self.nodes)
+        if text and self.policy.pinned(demand):
+            return [Unplaceable(demand, text, fail=True)]
+        demand.checked_at = self._version
         demand.infeasible = bool(text)
         if not text or demand.warned:
             return []

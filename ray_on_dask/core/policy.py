@@ -90,6 +90,13 @@ class Policy:
             parsed = self._parsed[strategy] = json.loads(strategy)
         return parsed
 
+    def pinned(self, demand: Demand) -> bool:
+        """Whether one node alone will do: no other has its name, now or ever."""
+        if demand.spec.strategy[0] != "{":
+            return False
+        strategy = self.parse(demand.spec.strategy)
+        return "node_id" in strategy and not strategy.get("soft")
+
     def able(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
         """The nodes that could serve the demand if nothing else were there."""
         allowed: Iterable[Node] = nodes.values()

@@ -10,11 +10,22 @@ not started still counts as demand, and `tick` recalls it when it could start el
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
-
-from ray_on_dask.wire.messages import SchedulingClass, Task
+from ray_on_dask.core.task_records import (
+    ABOARD as ABOARD,
+    ENDED as ENDED,
+    QUEUED as QUEUED,
+    WAITING as WAITING,
+    ClassOfTasks as ClassOfTasks,
+    GiveBackLease as GiveBackLease,
+    GiveUp as GiveUp,
+    Instruction as Instruction,
+    OwnedLease as OwnedLease,
+    OwnedTask as OwnedTask,
+    PushTasks as PushTasks,
+    RecallTasks as RecallTasks,
+    SendDemand as SendDemand,
+)
+from ray_on_dask.wire.messages import SchedulingClass
 
 #: Seconds of work to keep aboard a lease.
 AHEAD = 0.05
@@ -28,118 +39,6 @@ LINGER = 0.05
 WANTED_MAX = 10_000
 #: Weight of the newest duration in the running mean.
 NEWEST = 0.2
-
-WAITING, QUEUED, ABOARD, ENDED = range(4)
-
-
-class OwnedTask:
-    """One task at its owner.
-
-    Parameters
-    ----------
-    task : Task
-        What is sent to the executor.
-    key : int
-        Its scheduling class.
-    retries : int
-        Further attempts that it has after a crash; -1 for no end.
-    """
-
-    __slots__ = ("key", "lease", "missing", "retries", "returns", "state", "task", "urgent")
-
-    def __init__(self, task: Task, key: int, retries: int, returns: Any = None):
-        self.task = task
-        self.key = key
-        self.retries = retries
-        #: What the shell completes when the task has ended.
-        self.returns = returns
-        #: Dependencies that are not there yet.
-        self.missing = 0
-        self.state = WAITING
-        self.lease: OwnedLease | None = None
-        self.urgent = False
-
-
-@dataclass(slots=True)
-class PushTasks:
-    """Send these tasks to the lease's executor."""
-
-    lease: OwnedLease
-    tasks: list[OwnedTask]
-
-
-@dataclass(slots=True, frozen=True)
-class RecallTasks:
-    """Ask the executor for `count` tasks that it has not started."""
-
-    lease: int
-    executor: str
-    count: int
-
-
-@dataclass(slots=True, frozen=True)
-class SendDemand:
-    """Tell the control store how many leases of the class are wanted in all."""
-
-    key: int
-    wanted: int
-    urgent: bool
-
-
-@dataclass(slots=True, frozen=True)
-class GiveBackLease:
-    """Return the lease: no task is aboard."""
-
-    lease: int
-    executor: str
-
-
-@dataclass(slots=True, frozen=True)
-class GiveUp:
-    """The task will not be tried again; `running` says if it was the one that the crash hit."""
-
-    task: OwnedTask
-    reason: str
-
-
-Instruction = PushTasks | RecallTasks | SendDemand | GiveBackLease | GiveUp
-
-
-@dataclass(slots=True, eq=False)
-class OwnedLease:
-    """A lease at its owner."""
-
-    id: int
-    key: int
-    executor: str
-    #: Tasks that were sent and have not ended, in the order of sending: the first may be running.
-    aboard: dict[bytes, OwnedTask] = field(default_factory=dict)
-    #: When its executor last showed progress, or was given something to do when idle.
-    progress: float = 0.0
-    #: Its executor gave tasks back because the running one blocks: send it nothing till that ends.
-    blocked: bool = False
-    #: Tasks asked back and not answered for.
-    recalled: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class ClassOfTasks:
-    """All that an owner has of one scheduling class."""
-
-    key: int
-    spec: SchedulingClass
-    queue: deque[OwnedTask] = field(default_factory=deque)
-    leases: dict[int, OwnedLease] = field(default_factory=dict)
-    #: Running mean of the seconds a task takes; 0 when none has ended yet.
-    seconds: float = 0.0
-    #: Tasks aboard all leases.
-    aboard: int = 0
-    #: What the control store was last told.
-    wanted: int = 0
-    urgent: bool = False
-    #: How many leases the cluster could grant at once, as far as known: tasks are shared out so.
-    slots: int = 1
-
 
 class Tasks:
     """The state machine of one owner's tasks.
@@ -333,7 +232,7 @@ class Tasks:
         for lease in list(group.leases.values()) if len(group.leases) > 1 else group.leases.values():
             if not queue:
                 break
-            if lease.blocked or lease is but:
+            if lease.blocked or lease is but or (lease.aboard and now - lease.progress > STUCK):
                 continue
             share = -(-(len(queue) + group.aboard) // sharers) if depth > 1 else 1
             room = min(depth, share) - len(lease.aboard)
@@ -395,7 +294,7 @@ class Tasks:
     def _give_back(self, lease: OwnedLease) -> GiveBackLease:
         self._forget(lease.id)
         group = self.classes[lease.key]
-        group.wanted = min(group.wanted, len(group.leases) + len(group.queue) + group.aboard)
+        group.wanted = min(group.wanted, len(group.leases))  # as the control store takes it
         return GiveBackLease(lease.id, lease.executor)
 
     # -- time ----------------------------------------------------------------------------
@@ -410,11 +309,13 @@ class Tasks:
                 out += self._unstick(group, now)
                 out += self._linger(group, now)
             wanted = min(len(group.queue) + group.aboard, WANTED_MAX)
-            if wanted != group.wanted and (wanted > group.wanted or wanted * 2 <= group.wanted):
-                group.wanted = max(wanted, len(group.leases))
-                if not wanted:
-                    group.urgent = False
-                out.append(SendDemand(group.key, group.wanted, group.urgent))
+            if not wanted:
+                group.urgent = False
+            if wanted > group.wanted or wanted * 2 <= group.wanted:
+                wanted = max(wanted, len(group.leases))
+                if wanted != group.wanted:
+                    group.wanted = wanted
+                    out.append(SendDemand(group.key, wanted, group.urgent))
         return out
 
     def _unstick(self, group: ClassOfTasks, now: float) -> list[Instruction]:

@@ -108,6 +108,13 @@ async def add_worker_plugin(scheduler: Any, plugin: Any) -> dict[str, str]:
     }
 
 
+def give_to_future_workers(scheduler: Any, plugin: Any) -> None:
+    """Give a plugin to all workers to come, but not to those that are there."""
+    from distributed.protocol.pickle import dumps
+
+    scheduler.worker_plugins[plugin.name] = dumps(plugin)
+
+
 # -- scheduler: keys ----------------------------------------------------------------------
 
 

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ray_on_dask.config import setting
 from ray_on_dask.plugins.session_file import SessionFile, session_files
 from ray_on_dask.runtime.directories import host_id
 
-#: Seconds for the scheduler to answer.
-CONNECT_TIMEOUT = 10.0
-#: Seconds for the first node on this host to come up, while workers may still come.
-NODE_TIMEOUT = 15.0
 #: Seconds that are left to a worker on this host when there are nodes on others already.
 LATECOMER = 2.0
 
@@ -95,7 +92,7 @@ class _Session:
 
         try:
             client = Client(
-                address, timeout=CONNECT_TIMEOUT, set_as_default=False, security=security,
+                address, timeout=setting("connect-timeout", 10), set_as_default=False, security=security,
                 asynchronous=False, name="ray_on_dask",
             )  # fmt: skip
         except (OSError, ValueError, TimeoutError) as error:
@@ -117,6 +114,8 @@ class _Session:
             if not target.asynchronous:
                 return cls(target, address, True)
             return cls.open(address, target.security)
+        if getattr(getattr(target, "status", None), "name", "") in ("closing", "closed", "failed"):
+            raise ConnectionError(f"init(address={target!r}): this cluster is closed")
         address = getattr(target, "scheduler_address", None)
         if not isinstance(address, str):
             raise TypeError(
@@ -146,7 +145,7 @@ class _Session:
                 here.sort(key=lambda node: (not node["draining"], -node["executors"]))
                 return str(here[0]["hub"])
             waited = time.monotonic() - since
-            if waited > (LATECOMER if _settled(info) else NODE_TIMEOUT):
+            if waited > (LATECOMER if _settled(info) else setting("node-timeout", 15)):
                 raise ConnectionError(_no_node(info, self.address))
             time.sleep(0.05)
 
@@ -161,6 +160,7 @@ class _Session:
         from ray_on_dask.plugins.worker_plugin import NodePlugin
 
         url = given_url()
+        url = url or setting("redis")
         control = ControlPlugin(node=NodePlugin(), redis={"url": url} if url else {})
         try:
             self.client.register_plugin(control)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class SessionFile:
     hub: str
     #: The cluster's Redis server with its password, "" where this node does not know it.
     redis: str = ""
+    #: Started by the command line, and ended by it.
+    detached: bool = False
 
     def write(self, session_dir: str) -> None:
         """Let drivers of this user find the node."""
@@ -37,13 +40,19 @@ class SessionFile:
     @property
     def alive(self) -> bool:
         """Whether the node takes drivers."""
+        return self.pid != 0
+
+    @property
+    def pid(self) -> int:
+        """The node's process, as the kernel knows it; 0 if it does not listen."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(1.0)
             try:
                 sock.connect(self.hub)
             except OSError:
-                return False
-        return True
+                return 0
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("3i", credentials)[0])
 
 
 def session_files(temp_dir: str | None = None) -> list[SessionFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -52,7 +53,8 @@ class NodePlugin(WorkerPlugin):
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
         redis = "" if self.control is None else self.control.log.urls[0]
-        where = SessionFile(dask.scheduler_address(worker), node.hub_path, redis)
+        detached = bool(os.environ.pop("RAY_ON_DASK_DETACHED", ""))
+        where = SessionFile(dask.scheduler_address(worker), node.hub_path, redis, detached)
         where.write(node.directories.session_dir)
         if self.control is None:
             dask.hurry_worker_stream(worker)

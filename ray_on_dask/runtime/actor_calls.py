@@ -203,7 +203,7 @@ class ActorCalls:
                 continue
             actors.add(actor)
             if result.status == m.DONE:
-                for entry, value in zip(call.returns, result.values):
+                for entry, value in zip(call.returns, result.values, strict=False):
                     complete(entry, value)
                 if call.stream is not None:
                     self.process.streams.ended(call, result)

@@ -57,7 +57,7 @@ class ActorHost:
         self._replies: dict[Channel, list[m.Result]] = {}
         self._ready = False
         self._active = 0
-        executor._last_lease = max(executor._last_lease, message.lease)
+        executor.served.last = max(executor.served.last, message.lease)
         job_environment.begin_lease(
             m.BeginLease(
                 message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus

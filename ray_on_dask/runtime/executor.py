@@ -19,8 +19,10 @@ from ray_on_dask.ids import TaskIds
 from ray_on_dask.runtime import current, interrupts, job_environment, output
 from ray_on_dask.runtime.actor_host import ActorHost
 from ray_on_dask.runtime.execution import Execution
+from ray_on_dask.runtime.lending import Lending
 from ray_on_dask.runtime.object_ref import Entry
 from ray_on_dask.runtime.process import Process
+from ray_on_dask.runtime.served_leases import ServedLeases
 from ray_on_dask.runtime.status_page import StatusPage
 from ray_on_dask.runtime.task_events import EVERY, Events
 from ray_on_dask.runtime.yielding import Yielding
@@ -31,8 +33,6 @@ from ray_on_dask.wire.reactor import Waiter
 #: Results are sent at the latest when the first of them is so many seconds old.
 RESULTS_AGE = 0.001
 RESULTS_MAX = 100
-#: Seconds in `get` before a task is said to be blocked.
-MOMENT = 0.002
 #: Tasks that take longer than this are not started while results wait to be sent.
 SHORT = 0.0005
 
@@ -50,13 +50,9 @@ class Executor(Process):
 
     def __init__(self, params: dict[str, Any]):
         self.queue: deque[tuple[Channel, int, m.Task]] = deque()
-        self.leases: dict[int, m.BeginLease] = {}
-        self._last_lease = 0
-        self._early: dict[int, list[tuple[Channel, m.Task]]] = {}
-        self._ending: set[int] = set()
-        self._lent = 0
+        self.served = ServedLeases(self)
+        self.lending = Lending(self)
         self._idle: Waiter | None = None
-        self._blocked_on: Waiter | None = None
         self._results: list[m.Result] = []
         self._results_line: Channel | None = None
         self._results_since = 0.0
@@ -80,11 +76,11 @@ class Executor(Process):
         self.handlers |= {
             m.Hello: self.on_hello,
             m.Adopt: self.on_adopt,
-            m.BeginLease: self.on_begin_lease,
-            m.EndLease: self.on_end_lease,
-            m.Function: self.on_function,
-            m.Push: self.on_push,
-            m.Recall: self.on_recall,
+            m.BeginLease: self.served.on_begin_lease,
+            m.EndLease: self.served.on_end_lease,
+            m.Function: self.served.on_function,
+            m.Push: self.served.on_push,
+            m.Recall: self.served.on_recall,
             m.Cancel: self.interrupts.on_cancel,
             m.Consumed: self.yielding.on_consumed,
             m.Exit: self.on_exit,
@@ -106,7 +102,7 @@ class Executor(Process):
         """An owner is gone: what it has queued here goes with it."""
         with self.lock:
             self.queue = deque(item for item in self.queue if item[0] is not channel)
-            lease = self.leases.get(self.running_lease)
+            lease = self.served.leases.get(self.running_lease)
             if self.running is not None and lease is not None and lease.owner == channel.peer:
                 self.interrupts.cancel_running()
             if self.host is not None:
@@ -131,110 +127,10 @@ class Executor(Process):
             self.host.end_after_calls(message.reason)
         self.nudge()
 
-    # -- leases -------------------------------------------------------------------------
-
-    def on_begin_lease(self, channel: Channel, message: m.BeginLease) -> None:
-        """Tasks of a new owner may come."""
-        self._last_lease = max(self._last_lease, message.lease)
-        self.leases[message.lease] = message
-        job_environment.begin_lease(message)
-        for line, task in self._early.pop(message.lease, ()):
-            self.queue.append((line, message.lease, task))
-        self.nudge()
-
-    def on_end_lease(self, channel: Channel, message: m.EndLease) -> None:
-        """The lease ends now, or when the task that runs has ended."""
-        if message.lease not in self.leases:
-            return
-        self._give_back(message.lease)
-        if self.running is not None and self.running_lease == message.lease:
-            self._ending.add(message.lease)
-        else:
-            self._end_lease(message.lease)
-
-    def _end_lease(self, lease: int) -> None:
-        begun = self.leases.pop(lease, None)
-        self._ending.discard(lease)
-        if begun is None:
-            return
-        self.flush_results()
-        ended = m.LeaseEnded(lease)
-        line = self._line_to(begun.owner)
-        if line is not None:
-            line.send(ended)
-        self.to_hub(ended)
-        output.title("ray::IDLE")
-
-    def _line_to(self, owner: str) -> Channel | None:
-        for channel in self.reactor.channels():
-            if channel.peer == owner and channel is not self.hub and channel.state is None:
-                return channel
-        return None
-
-    def _give_back(self, lease: int, blocked: bool = False) -> None:
-        """Hand the tasks of a lease that have not begun back to their owner."""
-        keep: deque[tuple[Channel, int, m.Task]] = deque()
-        back: list[bytes] = []
-        line = None
-        for item in self.queue:
-            if item[1] == lease:
-                back.append(item[2].id)
-                line = item[0]
-            else:
-                keep.append(item)
-        self.queue = keep
-        if line is None and blocked:
-            line = self._line_to(self.leases[lease].owner) if lease in self.leases else None
-        if line is not None and (back or blocked):
-            self.flush_results()
-            line.send(m.GivenBack(lease, back, blocked))
-
-    # -- tasks in -------------------------------------------------------------------------
-
-    def on_function(self, channel: Channel, message: m.Function) -> None:
-        """A function that tasks will name."""
-        self.functions.receive(message)
-
-    def on_push(self, channel: Channel, message: m.Push) -> None:
-        """Tasks, in order."""
-        lease = message.lease
-        if not lease:
-            assert self.host is not None
-            self.host.on_calls(channel, message.tasks)
-            return
-        if lease not in self.leases:
-            if lease > self._last_lease:
-                self._early.setdefault(lease, []).extend((channel, t) for t in message.tasks)
-            else:
-                channel.send(m.GivenBack(lease, [task.id for task in message.tasks]))
-            return
-        if lease == self._lent or lease in self._ending or self.retiring:
-            channel.send(m.GivenBack(lease, [t.id for t in message.tasks], lease == self._lent))
-            return
-        append = self.queue.append
-        for task in message.tasks:
-            append((channel, lease, task))
-        if self._idle is not None:
-            self._idle.finish()
-
     def nudge(self) -> None:
         """Have the main thread look around, if it waits for work."""
         if self._idle is not None:
             self._idle.finish()
-
-    def on_recall(self, channel: Channel, message: m.Recall) -> None:
-        """Give back the last ones that have not begun."""
-        back: list[bytes] = []
-        kept: list[tuple[Channel, int, m.Task]] = []
-        while self.queue and len(back) < message.count:
-            item = self.queue.pop()
-            if item[1] == message.lease:
-                back.append(item[2].id)
-            else:
-                kept.append(item)
-        self.queue.extend(reversed(kept))
-        back.reverse()
-        channel.send(m.GivenBack(message.lease, back))
 
     # -- the main thread ----------------------------------------------------------------------
 
@@ -330,19 +226,19 @@ class Executor(Process):
             self._results_since = now
             self._results_line, self._results_lease = channel, lease
         self._results.append(result)
-        begun = self.leases.get(lease)
+        begun = self.served.leases.get(lease)
         limit = begun.spec.max_calls if begun is not None else 0
         if (
             task.flags & m.FLUSH
-            or lease in self._ending
+            or lease in self.served.ending
             or limit
             or len(self._results) >= RESULTS_MAX
             or now - self._results_since > RESULTS_AGE
         ):
             with self.lock:
                 self.flush_results()
-                if lease in self._ending:
-                    self._end_lease(lease)
+                if lease in self.served.ending:
+                    self.served.end(lease)
                 if limit:
                     self._count_call(task, lease, limit)
                 self.events.send(now)
@@ -351,8 +247,8 @@ class Executor(Process):
         calls = self._calls[task.function] = self._calls.get(task.function, 0) + 1
         if calls >= limit:
             self.retiring = "max_calls reached"
-            self._give_back(lease)
-            self._end_lease(lease)
+            self.served.give_back(lease)
+            self.served.end(lease)
             self.to_hub(m.Retired(self.retiring))
             self.send_out()
 
@@ -364,59 +260,9 @@ class Executor(Process):
         if results and self._results_line is not None:
             self._results_line.send(m.Results(self._results_lease, results))
 
-    # -- blocking ----------------------------------------------------------------------------
-
     def block(self, waiter: Waiter, entries: list[Entry], timeout: float | None) -> None:
         """Block; a task's main thread lends its CPU when that takes more than a moment."""
-        if threading.get_ident() != self.main or self.running is None:
-            self.reactor.wait(waiter, timeout)
-            return
-        deadline = None if timeout is None else monotonic() + timeout
-        self._blocked_on = waiter
-        was, self.execution.in_user_code = self.execution.in_user_code, False
-        try:
-            if not self._needs_cpu(entries):
-                moment = MOMENT if timeout is None else min(MOMENT, timeout)
-                if self.reactor.wait(waiter, moment):
-                    return
-            self._lend(entries)
-            left = None if deadline is None else max(0.0, deadline - monotonic())
-            self.reactor.wait(waiter, left)
-        finally:
-            self._blocked_on = None
-            self._take_back()
-            self.execution.in_user_code = was
-            self.interrupts.check()
-
-    @staticmethod
-    def _needs_cpu(entries: list[Entry]) -> bool:
-        """Whether what is waited for is a task of this process's that has no executor yet."""
-        return any(getattr(entry.data, "lease", True) is None for entry in entries)
-
-    def _lend(self, entries: list[Entry]) -> None:
-        with self.lock:
-            lease = self.running_lease
-            if lease and not self._lent:
-                self._lent = lease
-                self._give_back(lease, blocked=True)
-                self.to_hub(m.Blocked(lease))
-            for entry in entries:
-                if entry.owned:
-                    self.submitting.hurry(entry)
-            self.getting.tell_what_blocks(entries)
-            self.send_out()
-
-    def _take_back(self) -> None:
-        if self._lent:
-            with self.lock:
-                self.to_hub(m.Unblocked(self._lent))
-                self._lent = 0
-                self.send_out()
-
-    def interrupt_wait(self) -> None:
-        """Wake the main thread if it is blocked in `get` or `wait` of its task."""
-        if self._blocked_on is not None:
-            self._blocked_on.finish()
+        self.lending.block(waiter, entries, timeout)
 
     # -- time, end ------------------------------------------------------------------------------
 

@@ -21,12 +21,16 @@ async def run(options: dict[str, Any]) -> None:
     """Be the head until stdin is closed."""
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(0, end.set)
+    if options["detached"]:
+        os.environ["RAY_ON_DASK_DETACHED"] = "1"
+    else:
+        loop.add_reader(0, end.set)
     loop.add_signal_handler(signal.SIGTERM, end.set)
     import dask
     from distributed import Scheduler, Worker
 
     from ray_on_dask.plugins import dashboard
+    from ray_on_dask.plugins._dask_compat import give_to_future_workers
     from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
     from ray_on_dask.plugins.worker_plugin import NodePlugin
 
@@ -57,11 +61,22 @@ async def run(options: dict[str, Any]) -> None:
                 session_dir=node.node.directories.session_dir,
                 shm=node.node.directories.shm_dir, pid=os.getpid(),
             )  # fmt: skip
+            give_to_future_workers(scheduler, NodePlugin())
+            if options["detached"]:
+                _log_to(os.path.join(node.node.directories.session_dir, "head.log"))
             control.log.start(scheduler.address, node.node.directories.session_dir)
             await end.wait()
             control.log.close()
             await node.teardown(worker)
             os._exit(0)
+
+
+def _log_to(path: str) -> None:
+    """Send what is said on stdout and stderr from now on there: nobody else listens."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
 
 
 def _say(**facts: Any) -> None:

@@ -68,7 +68,7 @@ def _add_task(found: Here, executor: Any) -> None:
     found.is_worker = True
     host = executor.host
     task = current.call.get() or executor.running
-    lease = executor.leases.get(executor.running_lease)
+    lease = executor.served.leases.get(executor.running_lease)
     resources: dict[str, int] = {}
     if task is not None:
         found.task, found.task_name = task.id, task.name

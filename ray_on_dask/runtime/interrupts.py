@@ -73,7 +73,7 @@ class Interrupts:
         self._signal()
 
     def _signal(self) -> None:
-        self.executor.interrupt_wait()
+        self.executor.lending.interrupt()
         with contextlib.suppress(ProcessLookupError):
             signal.pthread_kill(self.executor.main, SIGNAL)
 

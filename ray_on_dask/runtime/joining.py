@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any
 
+from ray_on_dask.config import nbytes, setting
+
 #: Seconds for a local cluster to come up.
 START_TIMEOUT = 60.0
 
@@ -35,10 +37,13 @@ class Head:
             self.process.stdout.close()
 
 
-def start_head(options: Any) -> Head:
-    """Start a local cluster; `RuntimeError` with its last words if it does not come up."""
+def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
+    """Start a local cluster; `RuntimeError` with its last words if it does not come up.
+
+    A `detached` one does not end with this process.
+    """
     log_dir = options.temp_dir
-    config = head_config(options)
+    config = head_config(options) | {"detached": detached, "port": port}
     start = (
         "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
         "from ray_on_dask.runtime.head import main; sys.exit(main())"
@@ -52,7 +57,8 @@ def start_head(options: Any) -> Head:
     del log_dir
     process = subprocess.Popen(
         [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=environment,
+        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+        stdout=subprocess.PIPE, start_new_session=True, env=environment,
     )  # fmt: skip
     return Head(process, _first_word(process))
 
@@ -91,15 +97,21 @@ def head_config(options: Any) -> dict[str, Any]:
         "nthreads": max(1, math.floor(count)),
         "resources": {},
         "session": {"started_by": os.getpid()},
-        "redis": {"shards": options.num_redis_shards or 0},
+        "redis": {
+            "shards": options.num_redis_shards or 0,
+            "url": os.environ.get("RAY_ON_DASK_REDIS") or setting("redis") or "",
+        },
         "dashboard": {
             "include": options.include_dashboard is not False,
-            "host": options.dashboard_host, "port": options.dashboard_port,
+            "host": options.dashboard_host,
+            "port": options.dashboard_port or setting("dashboard-port"),
         },
         "node": {
             "num_cpus": count, "num_gpus": options.num_gpus, "resources": resources,
-            "object_store_memory": options.object_store_memory, "memory": options.memory,
-            "plasma_directory": options.plasma_directory, "temp_dir": options.temp_dir,
+            "object_store_memory": options.object_store_memory
+            or nbytes(setting("object-store-memory")),
+            "memory": options.memory, "temp_dir": options.temp_dir,
+            "plasma_directory": options.plasma_directory or setting("plasma-directory"),
             "labels": options.labels, "head": True, "ip": options.node_ip_address or "",
             "spares": options.num_workers,
         },

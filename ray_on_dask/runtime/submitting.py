@@ -251,7 +251,7 @@ class Submitting:
             if owned is None:
                 continue
             if result.status == m.DONE:
-                for entry, value in zip(owned.returns, result.values):
+                for entry, value in zip(owned.returns, result.values, strict=False):
                     complete(entry, value)
                 if owned.stream is not None:
                     self.process.streams.ended(owned, result)
@@ -300,6 +300,9 @@ class Submitting:
         for owned in list(group.queue) if group is not None else ():
             self.tasks.remove(owned)
             self.fail(owned, message.error)
+        if group is not None:
+            group.wanted = 0
+            self.process.to_hub(m.Demand(message.class_id, 0))
 
     def on_infeasible(self, channel: Channel, message: m.Infeasible) -> None:
         """Tell people that something cannot run as the cluster is."""

@@ -1,4 +1,4 @@
-"""What an executor has run lately, told to the control store in batches that cost next to nothing."""
+"""What an executor has run lately, told to the control store in batches that cost little."""
 
 from __future__ import annotations
 

@@ -18,144 +18,54 @@ from typing import Any, Union, get_args
 
 import msgspec
 
-# What a `Value` is. INLINE: `data` is the serialized value; STORED: it lies at
-# `at`; ERROR: `data` is a pickled exception; FREED: it was and is no more;
-# PENDING: nobody has made it yet.
-INLINE, STORED, ERROR, FREED, PENDING = range(5)
-
-# How a task ended, in `Result.status`.
-DONE, FAILED, CANCELLED, NOT_STARTED = range(4)
-
-# Bits of `Task.flags`.
-FLUSH = 1  #: send the result before anything else is started (at-most-once tasks)
-RETRY_EXCEPTIONS = 2  #: an exception counts as a failed attempt (owner decides)
-STREAM = 4  #: a generator whose values are sent as they come
-DYNAMIC = 8  #: a generator whose refs come as one list
-METHOD = 16  #: a call of an actor's method
-
-
-class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a stored object's bytes are: `size` bytes at `offset` of file `segment` of `node`."""
-
-    node: str
-    segment: str
-    offset: int
-    size: int
-
-
-class Value(msgspec.Struct, frozen=True, array_like=True):
-    """An object as it travels: see the kinds above."""
-
-    kind: int
-    data: bytes = b""
-    at: Located | None = None
-    #: Ids of the refs inside the value.
-    inner: list[bytes] = []
-
-
-class Dependency(msgspec.Struct, frozen=True, array_like=True):
-    """An argument that was a ref: `place` is its position or its keyword."""
-
-    place: int | str
-    id: bytes
-    value: Value
-
-
-class Task(msgspec.Struct, array_like=True):
-    """One call of a remote function or of an actor's method."""
-
-    id: bytes
-    function: bytes
-    args: Value
-    dependencies: list[Dependency] = []
-    returns: int = 1
-    flags: int = 0
-    attempt: int = 0
-    #: Process title and log name; "" for the function's own.
-    name: str = ""
-    #: Method name of an actor call.
-    method: str = ""
-    #: Values a generator may be ahead of its reader; 0 for no limit.
-    backpressure: int = 0
-    #: Concurrency group of an actor call.
-    group: str = ""
-    #: The placement group that child tasks inherit, 18 bytes, or nothing.
-    placement_group: bytes = b""
-
-
-class Result(msgspec.Struct, array_like=True):
-    """How a task ended, with its values."""
-
-    task: bytes
-    status: int
-    values: list[Value]
-    #: Seconds the user's code ran.
-    seconds: float = 0.0
-    #: For ERROR: whether the exception is one that `retry_exceptions` may match.
-    error_type: str = ""
-
-
-class JobConfig(msgspec.Struct, frozen=True, array_like=True):
-    """What executors take over from the driver of their job."""
-
-    sys_path: list[str] = []
-    cwd: str = ""
-    namespace: str = ""
-    log_to_driver: bool = True
-    redirect_output: bool = False
-    #: `object_id_seed` of `init`, or nothing.
-    id_seed: int | None = None
-    runtime_env: str = ""
-    #: Whether `wait(timeout=<int>)` means milliseconds.
-    wait_milliseconds: bool = True
-    entrypoint: str = ""
-
-
-class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):
-    """What a lease is granted for: tasks that agree in all of this share leases."""
-
-    resources: dict[str, int]
-    #: "DEFAULT", "SPREAD", or a JSON object for the strategies with fields.
-    strategy: str = "DEFAULT"
-    #: Canonical JSON of the runtime environment, "" for the job's.
-    runtime_env: str = ""
-    #: Executors are not shared by classes of another `max_calls` function.
-    function: bytes = b""
-    max_calls: int = 0
-    #: For people: what runs under it.
-    name: str = ""
-
-
-class ActorSpec(msgspec.Struct, frozen=True, array_like=True):
-    """All that is needed to make an actor, and to make it again."""
-
-    id: bytes
-    #: Pickled class, and its hash.
-    function: bytes
-    pickled: bytes
-    class_name: str
-    args: Value
-    dependencies: list[Dependency]
-    #: Needed to be placed, and held while it lives.
-    placement: dict[str, int]
-    lifetime: dict[str, int]
-    name: str = ""
-    namespace: str = ""
-    detached: bool = False
-    max_restarts: int = 0
-    max_task_retries: int = 0
-    max_concurrency: int = 0
-    concurrency_groups: dict[str, int] = {}
-    is_async: bool = False
-    max_pending_calls: int = -1
-    out_of_order: bool = False
-    runtime_env: str = ""
-    strategy: str = "DEFAULT"
-    #: Pickled facts about the methods, for handles made by `get_actor`.
-    methods: bytes = b""
-    checkpoint_interval: int = 0
-    placement_group: bytes = b""
-
+from ray_on_dask.wire.task_messages import (
+    BeginLease as BeginLease,
+    Blocked as Blocked,
+    Cancel as Cancel,
+    Consumed as Consumed,
+    Demand as Demand,
+    EndLease as EndLease,
+    Function as Function,
+    GivenBack as GivenBack,
+    Granted as Granted,
+    Infeasible as Infeasible,
+    LeaseEnded as LeaseEnded,
+    LeaseFailed as LeaseFailed,
+    LeaseLost as LeaseLost,
+    LeaseStarted as LeaseStarted,
+    Push as Push,
+    Recall as Recall,
+    Results as Results,
+    ReturnLease as ReturnLease,
+    Scarce as Scarce,
+    StartLease as StartLease,
+    Unblocked as Unblocked,
+    Yielded as Yielded,
+)
+from ray_on_dask.wire.values import (
+    CANCELLED as CANCELLED,
+    DONE as DONE,
+    DYNAMIC as DYNAMIC,
+    ERROR as ERROR,
+    FAILED as FAILED,
+    FLUSH as FLUSH,
+    FREED as FREED,
+    INLINE as INLINE,
+    METHOD as METHOD,
+    NOT_STARTED as NOT_STARTED,
+    PENDING as PENDING,
+    RETRY_EXCEPTIONS as RETRY_EXCEPTIONS,
+    STORED as STORED,
+    STREAM as STREAM,
+    ActorSpec as ActorSpec,
+    Dependency as Dependency,
+    JobConfig as JobConfig,
+    Located as Located,
+    Result as Result,
+    SchedulingClass as SchedulingClass,
+    Task as Task,
+    Value as Value,
+)
 
 # -- getting to know each other ------------------------------------------------
 
@@ -216,187 +126,6 @@ class JobEnded(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Control store to nodes: end the executors of this job."""
 
     job: int
-
-
-# -- leases --------------------------------------------------------------------
-
-
-class Demand(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """Owner to control store: how many leases of a class it wants in all, those it has included."""
-
-    class_id: int
-    wanted: int
-    #: Sent with the first demand of a class.
-    spec: SchedulingClass | None = None
-    #: Somebody who holds a CPU is blocked on these tasks.
-    urgent: bool = False
-    #: {node: bytes of dependencies that lie there}.
-    locality: dict[str, int] = {}
-
-
-class StartLease(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """Control store to node: find an executor for this lease."""
-
-    lease: int
-    owner: str
-    job: int
-    config: JobConfig
-    spec: SchedulingClass
-    class_id: int
-
-
-class LeaseStarted(msgspec.Struct, frozen=True, array_like=True, tag=12):
-    """Node to control store: `executor` is bound to the lease."""
-
-    lease: int
-    executor: str
-    address: str
-    pid: int
-    gpus: list[int] = []
-    #: Why there is none, "" if there is one.
-    error: str = ""
-
-
-class BeginLease(msgspec.Struct, frozen=True, array_like=True, tag=13):
-    """Node to executor: take this owner's tasks."""
-
-    lease: int
-    owner: str
-    spec: SchedulingClass
-    gpus: list[int] = []
-
-
-class Granted(msgspec.Struct, frozen=True, array_like=True, tag=14):
-    """Control store to owner: push tasks of the class to this executor."""
-
-    lease: int
-    class_id: int
-    executor: str
-    address: str
-    node: str
-
-
-class ReturnLease(msgspec.Struct, frozen=True, array_like=True, tag=15):
-    """Owner to control store: I no longer need it (no task of mine is aboard)."""
-
-    lease: int
-
-
-class EndLease(msgspec.Struct, frozen=True, array_like=True, tag=16):
-    """Control store to node to executor: the lease ends at the next task boundary."""
-
-    lease: int
-
-
-class LeaseEnded(msgspec.Struct, frozen=True, array_like=True, tag=17):
-    """Executor to control store (and to the owner, on their own line): nothing of it is left here."""
-
-    lease: int
-
-
-class LeaseLost(msgspec.Struct, frozen=True, array_like=True, tag=18):
-    """Control store to owner: the executor died; `running` is the task it was in."""
-
-    lease: int
-    reason: str
-    running: bytes = b""
-    status: int = 0
-
-
-class LeaseFailed(msgspec.Struct, frozen=True, array_like=True, tag=19):
-    """Control store to owner: no lease of this class can be had; its tasks fail with `error`."""
-
-    class_id: int
-    error: bytes
-
-
-class Blocked(msgspec.Struct, frozen=True, array_like=True, tag=20):
-    """Executor to control store: my task's main thread waits; its CPU is lent."""
-
-    lease: int
-
-
-class Unblocked(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """Executor to control store: it goes on, and wants its CPU back."""
-
-    lease: int
-
-
-class Infeasible(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """Control store to owner: no node can ever fit this; a warning for people."""
-
-    name: str
-    text: str
-
-
-class Scarce(msgspec.Struct, frozen=True, array_like=True, tag=23):
-    """Control store to owner: others wait for CPUs (or no longer), so send idle leases back at once."""
-
-    scarce: bool
-
-
-# -- tasks: owner and executor ---------------------------------------------------
-
-
-class Function(msgspec.Struct, frozen=True, array_like=True, tag=30):
-    """Owner to executor: a pickled function that tasks after this one name by id."""
-
-    id: bytes
-    name: str
-    pickled: bytes
-
-
-class Push(msgspec.Struct, frozen=True, array_like=True, tag=31, gc=False):
-    """Owner to executor: run these, in order."""
-
-    lease: int
-    tasks: list[Task]
-
-
-class Recall(msgspec.Struct, frozen=True, array_like=True, tag=32):
-    """Owner to executor: give back up to `count` tasks that are not started, last ones first."""
-
-    lease: int
-    count: int
-
-
-class GivenBack(msgspec.Struct, frozen=True, array_like=True, tag=33):
-    """Executor to owner: these were not started and never will be here."""
-
-    lease: int
-    tasks: list[bytes]
-    #: The running task waits for others: send nothing more until it has ended.
-    blocked: bool = False
-
-
-class Results(msgspec.Struct, frozen=True, array_like=True, tag=34, gc=False):
-    """Executor to owner: these have ended."""
-
-    lease: int
-    results: list[Result]
-
-
-class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=35):
-    """Owner to executor: interrupt the task if it runs, drop it if it waits."""
-
-    task: bytes
-    force: bool = False
-    recursive: bool = True
-
-
-class Yielded(msgspec.Struct, frozen=True, array_like=True, tag=36):
-    """Executor to owner: the `index`-th value of a streaming generator."""
-
-    task: bytes
-    index: int
-    value: Value
-
-
-class Consumed(msgspec.Struct, frozen=True, array_like=True, tag=37):
-    """Owner to executor: the reader has taken `count` values in all."""
-
-    task: bytes
-    count: int
 
 
 # -- refs: process and directory ---------------------------------------------------

@@ -121,22 +121,25 @@ class Pool:
     # -- one call ----------------------------------------------------------------------
 
     def apply(
-        self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: Callable[..., Any], args: Iterable[Any] | None = None,
+        kwds: dict[str, Any] | None = None, *, kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
         """Call a function in a process of the pool; its result. Raises what it raises."""
-        return self.apply_async(func, args, kwds).get()
+        return self.apply_async(func, args, kwds or kwargs).get()
 
     def apply_async(
         self,
         func: Callable[..., Any],
-        args: Iterable[Any] = (),
+        args: Iterable[Any] | None = None,
         kwds: dict[str, Any] | None = None,
         callback: Callable[[Any], Any] | None = None,
         error_callback: Callable[[BaseException], Any] | None = None,
+        *,
+        kwargs: dict[str, Any] | None = None,
     ) -> AsyncResult:
         """As `apply`, without waiting; a callback gets the result or the error, in a thread."""
         self._check_running()
-        ref = self._submit(func, [(tuple(args), kwds or {})])
+        ref = self._submit(func, [(tuple(args or ()), kwds or kwargs or {})])
         return AsyncResult([ref], True, callback, error_callback)
 
     # -- many ----------------------------------------------------------------------------

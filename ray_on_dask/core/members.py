@@ -1,0 +1,65 @@
+"""Who takes part in a cluster: drivers and executors, their jobs, nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray_on_dask.wire import messages as m
+
+
+@dataclass(slots=True)
+class Member:
+    """A driver or executor."""
+
+    name: str
+    kind: str
+    node: str
+    pid: int = 0
+    job: int = 0
+    address: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """One driver's session."""
+
+    number: int
+    driver: str
+    config: m.JobConfig
+    started: float
+    ended: float = 0.0
+    pid: int = 0
+    node: str = ""
+
+
+@dataclass(slots=True)
+class NodeFacts:
+    """What a node says of itself when it joins."""
+
+    name: str
+    #: Address of the Dask worker.
+    address: str
+    ip: str
+    hostname: str
+    host: str
+    hub: str
+    shm: str
+    session_dir: str
+    pid: int
+    resources: dict[str, int]
+    labels: dict[str, str] = field(default_factory=dict)
+    head: bool = False
+    alive: bool = True
+    reason: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something for the plugin to keep or show: `ErrorRecord`, `TaskEvents`, a lost node."""
+
+    message: Any
+    node: str = ""
+    job: int = 0
