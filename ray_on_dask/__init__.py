@@ -82,8 +82,7 @@ if TYPE_CHECKING:
         UniqueID as UniqueID,
         WorkerID as WorkerID,
     )
-    from ray_on_dask.runtime.object_ref import ObjectRef as ObjectRef
-    from ray_on_dask.runtime.object_ref import ObjectRef as ObjectID
+    from ray_on_dask.runtime.object_ref import ObjectRef as ObjectID, ObjectRef as ObjectRef
     from ray_on_dask.runtime.streams import (
         DynamicObjectRefGenerator as DynamicObjectRefGenerator,
         ObjectRefGenerator as ObjectRefGenerator,

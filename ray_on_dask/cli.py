@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import click
@@ -75,19 +76,23 @@ def _ask(what: str, **args: Any) -> Any:
 def table(rows: Rows, columns: list[str]) -> str:
     """Rows as aligned text under their columns' names."""
     texts = [[name.upper() for name in columns]]
-    texts += [[_cell(row.get(name)) for name in columns] for row in rows]
+    texts += [[_cell(row.get(name), name) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in texts)
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, name: str = "") -> str:
     if isinstance(value, float):
+        if name.endswith("memory"):
+            return f"{value / 2**30:.1f} GiB"
+        if name == "timestamp":
+            return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M:%S}"
         return f"{value:g}"
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_cell(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_cell(item, key)}" for key, item in value.items())
     return "-" if value is None or value == "" else str(value).replace("\n", " ")[:100]
 
 
@@ -157,8 +162,7 @@ def status(address: str, form: str) -> None:
     with _joined(address) as module:
         total, free = module.cluster_resources(), module.available_resources()
         facts = {
-            "address": module.get_runtime_context().gcs_address
-            if hasattr(module.get_runtime_context(), "gcs_address") else address,
+            "address": _ask("session")["scheduler_address"],
             "nodes": sum(node["Alive"] for node in module.nodes()),
             "drivers": sum(not job["ended"] for job in _ask("jobs")) - 1,
             "actors": sum(actor["state"] != "DEAD" for actor in _ask("actors")),
@@ -167,8 +171,11 @@ def status(address: str, form: str) -> None:
         click.echo(json.dumps({**facts, "total": total, "available": free}, indent=2))
         return
     click.echo("  ".join(f"{name}: {value}" for name, value in facts.items()))
-    rows = [{"resource": k, "total": v, "available": free.get(k, 0.0)} for k, v in total.items()]
-    click.echo(table(sorted(rows, key=lambda row: str(row["resource"])), list(rows[0])))
+    rows = [
+        {"resource": k, "total": _cell(v, k), "available": _cell(free.get(k, 0.0), k)}
+        for k, v in sorted(total.items())
+    ]
+    click.echo(table(rows, ["resource", "total", "available"]))
 
 
 @main.command()

@@ -59,6 +59,17 @@ class Demand:
         """Leases wanted and not granted."""
         return self.wanted - len(self.leases)
 
+    @property
+    def needs(self) -> dict[str, int]:
+        """What a node must have in all to serve it."""
+        needs = self.spec.resources
+        if self.lifetime is None:
+            return needs
+        return {
+            name: max(needs.get(name, 0), self.lifetime.get(name, 0))
+            for name in {**needs, **self.lifetime}
+        }
+
 
 @dataclass(slots=True, eq=False)
 class Lease:

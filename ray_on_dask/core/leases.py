@@ -262,6 +262,7 @@ class Leases:
         demand.leases.pop(lease.id, None)
         if self._ending.pop(lease.id, None) is not None:
             demand.ending -= 1
+            demand.urgent = False  # others have their turn first: a preference, never a barrier
         held = dict(lease.held)
         if lease.lent:
             held[CPU] = held.get(CPU, 0) - lease.lent

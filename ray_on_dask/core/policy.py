@@ -102,13 +102,14 @@ class Policy:
         allowed: Iterable[Node] = nodes.values()
         if demand.spec.strategy[0] == "{":
             allowed = self._allowed(demand, nodes)
-        return [node for node in allowed if node.ledger.could_fit(demand.spec.resources)]
+        needs = demand.needs
+        return [node for node in allowed if node.ledger.could_fit(needs)]
 
     def why_not(self, demand: Demand, nodes: Mapping[str, Node]) -> str:
         """What the demand asks for that no node has in all; "" if one could serve it some day."""
         if self.able(demand, nodes):
             return ""
-        resources, lacking = demand.spec.resources, []
+        resources, lacking = demand.needs, []
         for name, units in resources.items():
             most = max((node.ledger.total.get(name, 0) for node in nodes.values()), default=0)
             if units > most:

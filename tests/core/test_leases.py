@@ -179,6 +179,13 @@ def test_who_was_called_back_waits_half_a_second_in_his_turn(leases):
     assert leases.at(2.15) == [("x", "n")]
 
 
+def test_an_urgent_stream_without_end_keeps_nobody_out(leases):
+    leases.node("n", CPU=1)
+    leases.want("x", 9, urgent=True)
+    leases.want("y", 1)
+    assert leases.at(1.6) == [("y", "n")]
+
+
 def test_a_new_lease_is_safe_for_half_a_second(leases):
     leases.node("n", CPU=1)
     leases.want("y", 1)
