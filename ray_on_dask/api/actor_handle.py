@@ -213,7 +213,7 @@ class ActorMethod:
                 f"{sorted(facts['groups']) or 'none'}"
             )
         task = m.Task(
-            session.task_ids.next(), facts["function"], packed.value, [], returns, flags, 0,
+            session.task_ids.next(), facts["function"], packed.value, arguments.NO_DEPENDENCIES, returns, flags, 0,
             options.get("name") or f"{handle._class_name}.{name}", name,
             options.get("_generator_backpressure_num_objects") or 0, group,
         )  # fmt: skip

@@ -190,10 +190,10 @@ class InitOptions:
         if self.start_ray_local is True and (self.address or self.redis_address):
             raise ValueError("init(start_ray_local=True) starts a cluster: give it no address")
         if self.address is None and not self.redis_address and not self.local_mode:
-            from_environment = os.environ.get("RAY_ON_DASK_ADDRESS") or os.environ.get("RAY_ADDRESS")
-            from_environment = from_environment or setting("address")
-            if from_environment and self.start_ray_local is not True:
-                self.address = from_environment
+            given = os.environ.get("RAY_ON_DASK_ADDRESS") or os.environ.get("RAY_ADDRESS")
+            given = given or setting("address")
+            if given and self.start_ray_local is not True:
+                self.address = given
             elif self.start_ray_local is False:
                 self.address = "auto"
         if self.address == "local":

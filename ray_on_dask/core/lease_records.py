@@ -60,6 +60,11 @@ class Demand:
         return self.wanted - len(self.leases)
 
     @property
+    def takes(self) -> dict[str, int]:
+        """What one lease of it takes away from a node."""
+        return self.spec.resources if self.lifetime is None else self.lifetime
+
+    @property
     def needs(self) -> dict[str, int]:
         """What a node must have in all to serve it."""
         needs = self.spec.resources

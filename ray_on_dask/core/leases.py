@@ -239,8 +239,7 @@ class Leases:
         node.ledger.take(held)
         node.leases[lease.id] = demand.leases[lease.id] = self.leases[lease.id] = lease
         demand.since = now
-        if node.reserved is demand:
-            self._unreserve(demand)
+        self._unreserve(demand)
         self._note_lack(demand)
         return lease
 
@@ -290,11 +289,8 @@ class Leases:
         lease = self.leases.get(id)
         if lease is None or lease.lent or lease.demand.lifetime is not None:
             return []
-        units = lease.held.get(CPU, 0)
-        if not units:
-            return []
-        lease.lent = units
-        lease.node.ledger.give({CPU: units})
+        lease.lent = lease.held.get(CPU, 0)
+        lease.node.ledger.give({CPU: lease.lent})
         return self._room(lease.node, now)
 
     def unblocked(self, id: int) -> None:
@@ -328,7 +324,7 @@ class Leases:
         return out
 
     def _due(self, demand: Demand) -> bool:
-        return demand.reserves is None or demand.checked_at != self._version
+        return not (demand.reserves or demand.leases) or demand.checked_at != self._version
 
     def _share(
         self, demand: Demand, met: int, rich: list[Demand], now: float
@@ -338,14 +334,14 @@ class Leases:
         for other in rich:
             if lacks <= 0 or len(other.leases) - other.ending <= have:
                 return
-            if other is demand or not any(map(other.spec.resources.get, demand.spec.resources)):
+            if other is demand or not any(map(other.spec.resources.get, demand.takes)):
                 continue
             for lease in other.leases.values():
                 if lacks <= 0 or len(other.leases) - other.ending <= have:
                     break
                 if now - lease.granted_at < SHARE_AFTER:
                     break
-                if not lease.ending and lease.node.ledger.could_fit(demand.spec.resources):
+                if not lease.ending and lease.node.ledger.could_fit(demand.needs):
                     self._call_back(lease, now)
                     yield CallBack(lease)
                     have, lacks = have + 1, lacks - 1
@@ -356,7 +352,7 @@ class Leases:
         self._ending[lease.id] = lease
 
     def _reserve(self, demand: Demand) -> None:
-        if demand.reserves is not None:
+        if demand.reserves is not None or demand.leases:
             return
         able = [
             node for node in self.policy.able(demand, self.nodes)

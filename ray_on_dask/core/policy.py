@@ -129,7 +129,12 @@ def _may(node: Node, demand: Demand) -> bool:
     """Whether a node takes new leases of this demand, room or not."""
     if node.draining:
         return False
-    return node.reserved is None or node.reserved is demand or demand.urgent
+    kept = node.reserved
+    if kept is None or kept is demand or demand.urgent:
+        return True
+    takes, needs, free = demand.takes, kept.takes, node.ledger.free
+    return all(free.get(name, 0) - units >= needs.get(name, 0) for name, units in takes.items()
+               if units and name in needs)  # fmt: skip
 
 
 def _labels_match(labels: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:

@@ -153,14 +153,13 @@ def keep_awake(scheduler: Any) -> None:
 # -- scheduler: what people see ----------------------------------------------------------------
 
 
-def show_runs(scheduler: Any, worker: str, thread: int, runs: list[tuple[str, float, float, bool]]) -> None:  # fmt: skip
-    """Put (key, start, stop, ok) on the Task Stream, in the row of `thread`."""
+def show_runs(
+    scheduler: Any, worker: str, thread: int, runs: Iterable[tuple[str, float, float, bool]]
+) -> None:
+    """Put (key, start, stop, ok) on the Task Stream, in the row of `thread`, if there is one."""
     stream = scheduler.plugins.get("task-stream")
     if stream is None:
-        from distributed.diagnostics.task_stream import TaskStreamPlugin
-
-        stream = TaskStreamPlugin(scheduler)
-        scheduler.add_plugin(stream)
+        return
     for key, start, stop, ok in runs:
         stream.buffer.append(
             {
@@ -172,6 +171,14 @@ def show_runs(scheduler: Any, worker: str, thread: int, runs: list[tuple[str, fl
         stream.index += 1
 
 
+def start_task_stream(scheduler: Any) -> None:
+    """Keep task runs from now on, as Dask does once somebody looks at them."""
+    from distributed.diagnostics.task_stream import TaskStreamPlugin
+
+    if TaskStreamPlugin.name not in scheduler.plugins:
+        scheduler.add_plugin(TaskStreamPlugin(scheduler))
+
+
 def show_counts(scheduler: Any, counts: dict[str, tuple[int, int]]) -> None:
     """Count {function: (done, failed)} on the Progress page."""
     from distributed.scheduler import TaskPrefix
@@ -180,8 +187,8 @@ def show_counts(scheduler: Any, counts: dict[str, tuple[int, int]]) -> None:
         prefix = scheduler.task_prefixes.get(name)
         if prefix is None:
             prefix = scheduler.task_prefixes[name] = TaskPrefix(name)
-        prefix.state_counts["memory"] += done
-        prefix.state_counts["erred"] += failed
+        prefix.states["released"] += done
+        prefix.states["erred"] += failed
 
 
 def load_dashboard() -> None:

@@ -92,13 +92,13 @@ class _Session:
 
         try:
             client = Client(
-                address, timeout=setting("connect-timeout", 10), set_as_default=False, security=security,
-                asynchronous=False, name="ray_on_dask",
+                address, timeout=setting("connect-timeout", 10), set_as_default=False,
+                security=security, asynchronous=False, name="ray_on_dask",
             )  # fmt: skip
         except (OSError, ValueError, TimeoutError) as error:
             raise ConnectionError(
-                f"No Dask scheduler answers at {address}: {error}. Start one with `dask scheduler`, "
-                "or check the address (and its protocol, tcp:// or tls://)."
+                f"No Dask scheduler answers at {address}: {error}. Start one with "
+                "`dask scheduler`, or check the address (and its protocol, tcp:// or tls://)."
             ) from error
         return cls(client, address, False)
 
@@ -194,7 +194,8 @@ def _no_node(info: dict[str, Any], address: str) -> str:
     hosts = sorted({f"{x['hostname']} ({x['ip']})" for x in info["nodes"] if x["alive"]})
     if not hosts:
         return (
-            f"There is a Dask scheduler at {address}, but no worker of it has become a node: {start}."
+            f"There is a Dask scheduler at {address}, but no worker of it has become a node: "
+            f"{start}."
         )
     same = [x for x in info["nodes"] if x["alive"] and _other_user(x["host"])]
     if same:
@@ -203,8 +204,8 @@ def _no_node(info: dict[str, Any], address: str) -> str:
             f"with a /dev/shm of its own: run the driver as that user, or {start}."
         )
     return (
-        f"The cluster at {address} has nodes on {', '.join(hosts)}, but none on this host: {start}, "
-        "or run the driver on one of those hosts."
+        f"The cluster at {address} has nodes on {', '.join(hosts)}, but none on this host: "
+        f"{start}, or run the driver on one of those hosts."
     )
 
 

@@ -87,8 +87,9 @@ class ClusterLog:
             Where the servers have their files; "" for one that is made for them.
         """
         threading.Thread(
-            target=self._run, args=(scheduler, directory, delay), name="ray_on_dask-log", daemon=True
-        ).start()
+            target=self._run, args=(scheduler, directory, delay), name="ray_on_dask-log",
+            daemon=True,
+        ).start()  # fmt: skip
 
     def hurry(self) -> None:
         """Somebody wants to read: start now."""

@@ -7,6 +7,7 @@ without anybody having looked.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from tornado import web
@@ -44,10 +45,11 @@ class _Opening(web.RequestHandler):
 class Opening(web.Application):
     """Stands in for the dashboard's pages until one is asked for."""
 
-    def __init__(self, scheduler: Any):
+    def __init__(self, scheduler: Any, on_open: Callable[[], None]):
         super().__init__([(r"/.*", _Opening)])
         self.opening = self
         self._scheduler = scheduler
+        self._on_open = on_open
         self._opened: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
@@ -59,10 +61,11 @@ class Opening(web.Application):
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, dask.load_dashboard)
+        self._on_open()
         dask.show_dashboard(self._scheduler, instead_of=self)
 
 
-def install(scheduler: Any) -> str:
-    """Have the dashboard there on demand; its URL."""
-    dask.add_application(scheduler, Opening(scheduler))
+def install(scheduler: Any, on_open: Callable[[], None]) -> str:
+    """Have the dashboard there on demand, `on_open` called at the first; its URL."""
+    dask.add_application(scheduler, Opening(scheduler, on_open))
     return dask.dashboard_url(scheduler)

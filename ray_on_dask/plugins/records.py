@@ -11,6 +11,8 @@ from ray_on_dask.wire.messages import ErrorRecord, TaskEvents
 
 #: Runs kept for `timeline`.
 RUNS_MAX = 100_000
+#: Runs on the dashboard when it is opened.
+PAST = 2_000
 
 
 class Records:
@@ -49,12 +51,20 @@ class Records:
             count[2] += failed
         dask.show_runs(
             self.scheduler, address, events.pid,
-            [(f"{name}-{task.hex()}", start, stop, ok) for task, name, start, stop, ok in events.runs],
+            ((f"{name}-{task.hex()}", start, stop, ok)
+             for task, name, start, stop, ok in events.runs),
         )  # fmt: skip
         dask.show_counts(
             self.scheduler,
             {name: (n - failed, failed) for name, (n, _, failed) in events.counts.items()},
         )
+
+    def show_past(self, addresses: dict[str, str]) -> None:
+        """Somebody looks at the dashboard: show what ran lately, on nodes at these addresses."""
+        dask.start_task_stream(self.scheduler)
+        for _, node, pid, name, task, start, stop, ok in list(self.runs)[-PAST:]:
+            run = (f"{name}-{task.hex()}", start, stop, ok)
+            dask.show_runs(self.scheduler, addresses.get(node, node), pid, [run])
 
     def listed(self) -> list[tuple[int, str, int, str, str, float, float, bool]]:
         """The latest runs, ids in hex digits."""

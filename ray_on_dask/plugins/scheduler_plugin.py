@@ -108,8 +108,11 @@ class ControlPlugin(SchedulerPlugin):
         dask.on_rpc(scheduler, {"rod_info": self.info, "rod_want": self.want})
         dask.on_stream(
             scheduler,
-            {"rod-up": self.on_up, "rod-node": self.on_node, "rod-objects": self.on_objects},
-        )
+            {
+                "rod-up": self.on_up, "rod-node": self.on_node, "rod-objects": self.on_objects,
+                "rod-failed": self.on_failed,
+            },
+        )  # fmt: skip
         self._ticker = PeriodicCallback(self.tick, TICK * 1000)
         self._ticker.start()
         if self.node_plugin is not None:
@@ -125,6 +128,10 @@ class ControlPlugin(SchedulerPlugin):
         except Exception:
             logger.exception("node at %s could not join", worker)
 
+    def on_failed(self, worker: str = "", why: str = "", **_: Any) -> None:
+        """A worker says that it cannot be a node."""
+        self.failures[worker] = why
+
     def node_up(self, address: str, facts: dict[str, Any]) -> None:
         """A node has joined."""
         assert self.store is not None
@@ -134,6 +141,7 @@ class ControlPlugin(SchedulerPlugin):
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """A Dask worker is gone, and with it its node."""
+        self.failures.pop(worker, None)
         for name, address in list(self._addresses.items()):
             if address == worker and self.store is not None:
                 del self._addresses[name]
@@ -152,6 +160,11 @@ class ControlPlugin(SchedulerPlugin):
         if self.store is not None:
             for name in list(self._addresses):
                 self.store.leases.drain_node(name)
+
+    def show_past(self) -> None:
+        """The dashboard is opened for the first time."""
+        if self.records is not None:
+            self.records.show_past(self._addresses)
 
     # -- keys -------------------------------------------------------------------------------
 

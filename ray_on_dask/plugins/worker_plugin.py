@@ -41,6 +41,15 @@ class NodePlugin(WorkerPlugin):
 
     async def setup(self, worker: Any) -> None:
         """The worker is up: open the hub, start the zygote, say that there is a node."""
+        try:
+            await self._setup(worker)
+        except Exception as error:
+            # Of a worker that comes late nobody but its own log would learn this.
+            if self.control is None:
+                dask.send_to_scheduler(worker, {"op": "rod-failed", "why": str(error)})
+            raise
+
+    async def _setup(self, worker: Any) -> None:
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
         given = {**self.given, **preload.given_to(worker)}

@@ -110,7 +110,7 @@ class ActorCalls:
             call.retries, call.exceptions = plan.retries, plan.exceptions
             call.parent = self.process.current_task
             if plan.ref is not None:
-                packed.holding = [*packed.holding, plan.ref]
+                packed.handle = plan.ref
             out = self._returns(call)
             self._enqueue(call)
             if self.process._hub_out:

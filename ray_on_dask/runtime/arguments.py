@@ -22,45 +22,47 @@ ALL = -1
 
 
 class Arguments:
-    """What a call was given: its serialized form, and the refs it must keep alive."""
+    """What a call was given: its serialized form, and the refs that live as long as it does."""
 
-    __slots__ = ("dependencies", "holding", "inner", "value")
+    __slots__ = ("dependencies", "handle", "inner", "value")
 
     def __init__(self) -> None:
         self.value = NO_ARGUMENTS
         #: (position or keyword, ref) of each argument that is a ref itself.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] = []
+        self.dependencies: Sequence[tuple[int | str, ObjectRef[Any]]] = ()
         #: Refs inside other arguments: sent as refs.
-        self.inner: list[ObjectRef[Any]] = []
-        #: Refs that live as long as the task does.
-        self.holding: list[ObjectRef[Any]] = []
+        self.inner: Sequence[ObjectRef[Any]] = ()
+        #: Counts the handle by which an actor was called.
+        self.handle: ObjectRef[Any] | None = None
 
 
 EMPTY = Arguments()
+#: Of tasks without any, shared: never changed.
+NO_DEPENDENCIES: list[Dependency] = []
 
 
 def pack(process: Process, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> Arguments:
     """Serialize arguments; `TypeError` naming what cannot be pickled. `what` is for that text."""
     packed = Arguments()
     given_args, given_kwargs = args, kwargs
-    for at, arg in enumerate(args):
-        if isinstance(arg, ObjectRef) or _is_dask_future(arg):
-            packed.dependencies.append((at, process.as_ref(arg)))
+    found: list[tuple[int | str, ObjectRef[Any]]] = [
+        (place, process.as_ref(arg))
+        for place, arg in enumerate(args)
+        if isinstance(arg, ObjectRef) or _is_dask_future(arg)
+    ]
     for key, arg in kwargs.items():
         if isinstance(arg, ObjectRef) or _is_dask_future(arg):
-            packed.dependencies.append((key, process.as_ref(arg)))
+            found.append((key, process.as_ref(arg)))
     if kwargs or len(set(map(id, args))) < len(args):
-        _separate(process, packed, args, kwargs)
-    if packed.dependencies:
-        packed.holding = [ref for _, ref in packed.dependencies]
-        args, kwargs = _without(packed, args, kwargs)
+        _separate(process, found, args, kwargs)
+    if found:
+        args, kwargs = _without(found, args, kwargs)
     try:
         serialized = serialize((tuple(args), dict(kwargs)))
     except Exception as error:
         raise explain_failure((given_args, given_kwargs), what, error) from error
     if serialized.inner:
-        packed.inner = list(serialized.inner)
-        packed.holding = packed.holding + packed.inner
+        packed.inner = tuple(serialized.inner)
     if serialized.size <= INLINE_MAX:
         packed.value = Value(INLINE, to_bytes(serialized))
     else:
@@ -68,8 +70,9 @@ def pack(process: Process, args: Sequence[Any], kwargs: Mapping[str, Any], what:
         entry.share().label = "arguments"
         ref = ref_to(entry)
         process.storing.store_value(entry, serialized)
-        packed.dependencies.append((ALL, ref))
-        packed.holding.append(ref)
+        found.append((ALL, ref))
+    if found:
+        packed.dependencies = tuple(found)
     return packed
 
 
@@ -77,16 +80,19 @@ _IMMUTABLE = (int, float, bool, str, bytes, type(None))
 
 
 def _separate(
-    process: Process, packed: Arguments, args: Sequence[Any], kwargs: Mapping[str, Any]
+    process: Process,
+    found: list[tuple[int | str, ObjectRef[Any]]],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> None:
     """One object given twice arrives as two: all but the first are stored by themselves."""
     seen: set[int] = set()
-    taken = {place for place, _ in packed.dependencies}
+    taken = {place for place, _ in found}
     for place, arg in [*enumerate(args), *kwargs.items()]:
         if isinstance(arg, _IMMUTABLE) or place in taken:
             continue
         if id(arg) in seen:
-            packed.dependencies.append((place, process.storing.put(arg)))
+            found.append((place, process.storing.put(arg)))
         seen.add(id(arg))
 
 
@@ -96,11 +102,11 @@ def _is_dask_future(arg: Any) -> bool:
 
 
 def _without(
-    packed: Arguments, args: Sequence[Any], kwargs: Mapping[str, Any]
+    found: Sequence[tuple[int | str, Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments with None where refs were."""
     plain, named = list(args), dict(kwargs)
-    for place, _ in packed.dependencies:
+    for place, _ in found:
         if isinstance(place, int):
             plain[place] = None
         else:
@@ -124,11 +130,13 @@ def attach(process: Process, task: Task, packed: Arguments) -> None:
     references = process.references
     for ref in packed.inner:
         references.promote(ref)
+    dependencies = []
     for place, ref in packed.dependencies:
         entry = ref._entry
         if entry.kind == STORED:
             references.promote(ref)
-        task.dependencies.append(Dependency(place, entry.id, references.value_of(entry)))
+        dependencies.append(Dependency(place, entry.id, references.value_of(entry)))
+    task.dependencies = dependencies
 
 
 def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:

@@ -36,7 +36,7 @@ class Creating:
             process.calling.known(spec.id)
             process.references.promote(ref)
             pending = arguments.pending_of(packed)
-            if packed is not arguments.EMPTY and packed.holding:
+            if packed.dependencies or packed.inner:
                 self._holding[spec.id] = packed
             left = [len(pending)]
 

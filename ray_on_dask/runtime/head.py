@@ -47,7 +47,7 @@ async def run(options: dict[str, Any]) -> None:
         if shown["include"] else "127.0.0.1:0",
     ) as scheduler:  # fmt: skip
         if shown["include"]:
-            control.session["dashboard_url"] = dashboard.install(scheduler)
+            control.session["dashboard_url"] = dashboard.install(scheduler, control.show_past)
         await scheduler.register_scheduler_plugin(control, idempotent=True)
         worker = Worker(
             scheduler.address, nthreads=options["nthreads"], host=host, memory_limit=0,

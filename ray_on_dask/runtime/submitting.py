@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core import tasks as t
 from ray_on_dask.ids import INDEX, index_bytes
-from ray_on_dask.runtime import arguments, failures
+from ray_on_dask.runtime import arguments, current, failures
 from ray_on_dask.runtime.function_table import PreparedCall
 from ray_on_dask.runtime.object_ref import Entry, ref_to
 from ray_on_dask.wire import messages as m
@@ -40,6 +40,10 @@ class SubmittedTask(t.OwnedTask):
         self.stream: Any = None
         #: The task that submitted it, b"" for a driver.
         self.parent = b""
+
+    def __call__(self, entry: Entry) -> None:
+        """A dependency is there: tasks wait for theirs themselves, with no closure each."""
+        current.require().submitting.arrived(self, entry)
 
 
 class Submitting:
@@ -75,12 +79,12 @@ class Submitting:
             packed = arguments.pack(process, args, kwargs, "argument")
         id = process.task_ids.next()
         task = m.Task(
-            id, call.function, packed.value, [], call.returns, call.flags, 0, call.name,
+            id, call.function, packed.value, arguments.NO_DEPENDENCIES, call.returns, call.flags, 0, call.name,
             "", call.backpressure, "", process.placement_group_for(call),
         )  # fmt: skip
         if call.returns == 1:
             entry = Entry(id + INDEX[0])
-            owned = SubmittedTask(task, call, packed, [entry])
+            owned = SubmittedTask(task, call, packed, (entry,))
             entry.data = owned
             out: Any = ref_to(entry)
         else:
@@ -111,13 +115,13 @@ class Submitting:
         packed = owned.packed
         owned.parent = self.process.current_task
         now = monotonic()
-        if packed is not arguments.EMPTY and packed.holding:
+        if packed.dependencies or packed.inner:
             pending = arguments.pending_of(packed)
             owned.missing = len(pending)
             if pending:
                 self.tasks.submit(owned, now)
                 for entry in pending:
-                    self.process.references.when_ready(entry, lambda e, o=owned: self._arrived(o, e))
+                    self.process.references.when_ready(entry, owned)
                 return
             if self._blame_arguments(owned):
                 return
@@ -126,7 +130,8 @@ class Submitting:
         if out:
             self.carry_out(out)
 
-    def _arrived(self, owned: SubmittedTask, entry: Entry) -> None:
+    def arrived(self, owned: SubmittedTask, entry: Entry) -> None:
+        """A dependency of a task is there."""
         if owned.state != t.WAITING:
             return
         if entry.kind in (m.ERROR, m.FREED):

@@ -283,6 +283,25 @@ def test_after_a_second_what_comes_free_is_kept_for_a_large_demand(leases):
         assert now < 3.0, "it starves"
 
 
+def test_what_the_large_demand_does_not_need_is_not_kept(leases):
+    leases.node("n", CPU=2, GPU=1)
+    leases.want("x", 1, GPU=1), leases.want("y", 1, CPU=2)
+    leases.want("waits", 1, GPU=1)
+    leases.tick(2.1)
+    assert leases.demands["waits", 1].reserves is not None
+    leases.demand("y", 1, 0, 2.2)
+    leases.ended(2, 2.2)
+    assert leases.want("z", 1, now=2.3) == [("z", "n")]
+
+
+def test_nothing_is_kept_for_who_has_a_lease_and_so_makes_progress(leases):
+    """Its long task holds the only GPU: the CPUs beside it must not lie idle meanwhile."""
+    leases.node("n", CPU=2, GPU=1)
+    leases.want("x", 9, CPU=1, GPU=1)
+    leases.tick(2.1)
+    assert leases.want("y", 1, now=2.3) == [("y", "n")]
+
+
 def test_small_ones_are_served_on_other_nodes_meanwhile(leases):
     leases.node("a", CPU=4), leases.node("b", CPU=4)
     leases.want("x", 8)
