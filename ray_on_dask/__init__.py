@@ -27,6 +27,8 @@ _NAMES = {
     "DynamicObjectRefGenerator": "runtime.streams",
     "ActorID": "ids", "ActorClassID": "ids", "FunctionID": "ids", "JobID": "ids", "NodeID": "ids",
     "PlacementGroupID": "ids", "TaskID": "ids", "UniqueID": "ids", "WorkerID": "ids",
+    "LoggingConfig": "logging_config",
+    "client": "client_builder", "ClientBuilder": "client_builder",
 }  # fmt: skip
 #: Submodules that can be used without an import of their own, as in Ray.
 _MODULES = ("actor", "exceptions", "internal", "remote_function", "util", "test_utils", "types")
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from ray_on_dask.api.runtime_context import get_runtime_context as get_runtime_context
     from ray_on_dask.api.timeline import timeline as timeline
     from ray_on_dask.api.wait import wait as wait
+    from ray_on_dask.client_builder import ClientBuilder as ClientBuilder, client as client
     from ray_on_dask.ids import (
         ActorClassID as ActorClassID,
         ActorID as ActorID,

@@ -5,17 +5,15 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import sys
 import threading
 import uuid
-from types import FrameType
 from typing import Any
 
 from ray_on_dask.api import session as sessions
 from ray_on_dask.api.context import RayContext, address_info
 from ray_on_dask.api.init_options import InitOptions
-from ray_on_dask.runtime import current
+from ray_on_dask.runtime import ctrl_c, current
 from ray_on_dask.runtime.background import Terminal
 from ray_on_dask.runtime.driver import Driver
 from ray_on_dask.wire.messages import JobConfig
@@ -75,12 +73,22 @@ def init(address: Any = None, *args: Any, **given: Any) -> RayContext:
                 "'ray.init()'."
             )
         current.gone = ""
+        _set_up_logging(options)
         if options.local_mode:
             _context = _start_local_mode(options)
         else:
             _context = _start(options)
         _on_exit()
         return _context
+
+
+def _set_up_logging(options: InitOptions) -> None:
+    from ray_on_dask.api import logging_setup
+
+    if options.logging_config is not None:
+        logging_setup.apply(options.logging_config)
+    elif options.configure_logging:
+        logging_setup.configure(options.logging_level, options.logging_format)
 
 
 def _start_local_mode(options: InitOptions) -> RayContext:
@@ -111,7 +119,7 @@ def _start(options: InitOptions) -> RayContext:
         raise
     driver.interop = joining.make_interop(driver, options)
     current.set_process(driver)
-    _guard_interrupts(driver)
+    ctrl_c.guard(driver.reactor)
     context = RayContext(address_info(driver))
     if options.configure_logging:
         _announce(context)
@@ -137,6 +145,7 @@ def job_config(options: InitOptions) -> JobConfig:
         redirect_output=options.redirect_output, id_seed=options.object_id_seed,
         runtime_env=json.dumps(environment, sort_keys=True, default=str) if environment else "",
         wait_milliseconds=options.wait_timeout_unit == "ms", entrypoint=" ".join(sys.argv),
+        logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
     )  # fmt: skip
 
 
@@ -146,23 +155,6 @@ def _announce(context: RayContext) -> None:
         "Started a ray_on_dask session at %s%s", context.address_info.get("address"),
         f", dashboard at {url}" if url else "",
     )  # fmt: skip
-
-
-def _guard_interrupts(driver: Driver) -> None:
-    """Have Ctrl-C raise between two messages, never while one is being handled."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return
-    reactor = driver.reactor
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if reactor.handling and reactor.leader == threading.get_ident():
-            reactor.interrupted = True
-        else:
-            signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, handle)
 
 
 def _on_exit() -> None:
@@ -187,6 +179,7 @@ def shutdown(*, wait_for_processes: bool = True, _exiting_interpreter: bool = Fa
         if process is not None and process.kind == "driver":
             process.close_reason = ""
             process.close()
+            ctrl_c.unguard()
             if process.interop is not None:
                 process.interop.close()
         if head is not None:

@@ -155,6 +155,9 @@ class InitOptions:
         if self.job_config is not None:
             self.runtime_env = self.runtime_env or getattr(self.job_config, "runtime_env", None)
             self.namespace = self.namespace or getattr(self.job_config, "ray_namespace", None)
+            self.logging_config = self.logging_config or getattr(
+                self.job_config, "py_logging_config", None
+            )
 
     def _check_types(self) -> None:
         for name, kinds in (

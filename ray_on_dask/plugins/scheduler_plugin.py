@@ -117,7 +117,7 @@ class ControlPlugin(SchedulerPlugin):
         self._ticker.start()
         if self.node_plugin is not None:
             self.log.start(scheduler.address)
-            self.failures = await dask.add_worker_plugin(scheduler, self.node_plugin)
+            self.failures |= await dask.add_worker_plugin(scheduler, self.node_plugin)
 
     # -- nodes ---------------------------------------------------------------------------
 

@@ -30,6 +30,11 @@ def adopt(executor: Executor, message: Adopt) -> None:
     environment = json.loads(message.runtime_env) if message.runtime_env else {}
     for name, value in environment.get("env_vars", {}).items():
         os.environ[name] = value
+    if config.logging:
+        from ray_on_dask.api import logging_setup
+        from ray_on_dask.logging_config import LoggingConfig
+
+        logging_setup.apply(LoggingConfig(**json.loads(config.logging)))
     for path in environment.get("py_modules", ()):
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     if environment.get("working_dir"):

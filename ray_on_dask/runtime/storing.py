@@ -60,6 +60,7 @@ class Storing:
             self._store = Store(
                 self.directory, self.process.name, self.process.node, self.capacity
             )
+            self.process.reactor.wake()  # there is something to look after from now on
         return self._store
 
     @property

@@ -227,7 +227,7 @@ class Reactor:
         interval = self.interval()
         if interval >= 0 and (timeout < 0 or timeout > interval):
             timeout = interval
-        for fd, events in self._epoll.poll(timeout):
+        for fd, events in self._await_events(timeout):
             channel = self._channels.get(fd)
             if channel is not None:
                 if events & select.EPOLLOUT:
@@ -248,6 +248,10 @@ class Reactor:
             if now >= self._next_tick:
                 self._uninterrupted(self.on_tick, now)
                 self._next_tick = now + interval
+
+    def _await_events(self, timeout: float) -> list[tuple[int, int]]:
+        """Block. Events that an interrupt here leaves behind are told of again."""
+        return self._epoll.poll(timeout)
 
     def _read(self, channel: Channel) -> None:
         try:

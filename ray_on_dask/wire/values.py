@@ -95,6 +95,8 @@ class JobConfig(msgspec.Struct, frozen=True, array_like=True):
     #: Whether `wait(timeout=<int>)` means milliseconds.
     wait_milliseconds: bool = True
     entrypoint: str = ""
+    #: JSON of the fields of a `LoggingConfig`, "" for none.
+    logging: str = ""
 
 
 class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):

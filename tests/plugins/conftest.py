@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -68,6 +69,7 @@ def dask_cluster() -> Iterator[DaskCluster]:
     yield cluster
     ray.shutdown()
     cluster.stop()
+    gc.collect()  # a session's memory hangs on cycles
 
 
 def until(condition: Any, timeout: float = 20.0) -> Any:

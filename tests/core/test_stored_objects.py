@@ -1,0 +1,93 @@
+"""The stored objects of a node: seals and frees in any order, writers that die."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
+from ray_on_dask.wire.messages import Located
+
+
+def at(file, offset=0):
+    return Located("n", file, offset, 10)
+
+
+@pytest.fixture
+def objects():
+    objects = StoredObjects()
+    yield objects
+    objects.validate()
+
+
+def test_a_freed_object_gives_its_space_back_to_its_writer(objects):
+    assert objects.sealed("w", b"x", at("f"), "key") == []
+    assert objects.bytes_of("w") == 10
+    assert objects.freed(b"x") == [TellWriter("w", at("f"))]
+    assert objects.bytes_of("w") == 0 and not objects.files
+
+
+def test_a_free_that_overtakes_its_seal_leaves_a_tombstone(objects):
+    """The owner frees on one line what the writer seals on another."""
+    assert objects.freed(b"x") == []
+    assert objects.sealed("w", b"x", at("f"), "key") == [TellWriter("w", at("f"))]
+    assert not objects.objects and not objects._tombstones
+
+
+def test_an_object_that_a_retry_makes_again_is_dropped(objects):
+    objects.sealed("w", b"x", at("f"), "key")
+    assert objects.sealed("v", b"x", at("g"), "key") == [TellWriter("v", at("g"))]
+    assert objects.objects[b"x"].writer == "w"
+
+
+def test_files_of_a_dead_writer_go_with_their_last_object(objects):
+    objects.sealed("w", b"x", at("f"), "k"), objects.sealed("w", b"y", at("f", 10), "k")
+    assert objects.writer_gone("w", ["f", "empty"]) == [RemoveFile("empty")]
+    assert objects.freed(b"x") == []
+    assert objects.freed(b"y") == [RemoveFile("f")]
+
+
+def test_a_seal_that_comes_after_the_death_of_its_writer_is_good(objects):
+    assert objects.writer_gone("w", []) == []
+    assert objects.sealed("w", b"x", at("f"), "k") == []
+    assert objects.freed(b"x") == [RemoveFile("f")]
+
+
+def test_tombstones_do_not_grow_without_end(objects, monkeypatch):
+    monkeypatch.setattr("ray_on_dask.core.stored_objects.TOMBSTONES", 5)
+    for number in range(20):
+        objects.freed(b"%d" % number)
+    assert list(objects._tombstones) == [b"%d" % number for number in range(15, 20)]
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["seal", "free", "die"]), st.integers(0, 5), st.sampled_from("vw")),
+    max_size=40,
+)
+
+
+@given(EVENTS)
+@settings(max_examples=100, deadline=None)
+def test_in_any_order_each_place_is_given_back_once_and_no_file_goes_under_an_object(events):
+    objects, places, gone, back = StoredObjects(), 0, set(), []
+    for what, number, writer in events:
+        id = b"%d" % number
+        if what == "seal" and writer not in gone:
+            places += 1
+            out = objects.sealed(writer, id, at(f"file-{writer}", places), "k")
+        elif what == "free":
+            out = objects.freed(id)
+        elif what == "die" and writer not in gone:
+            gone.add(writer)
+            out = objects.writer_gone(writer, [f"file-{writer}"])
+        else:
+            out = []
+        objects.validate()
+        for told in out:
+            if isinstance(told, TellWriter):
+                assert told.writer not in gone
+                back.append(told.place)
+            else:
+                assert told.path not in objects.files
+    assert len(back) == len({place.offset for place in back})

@@ -1,0 +1,68 @@
+"""When a node's stored objects become Dask keys, and that releases come after registrations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ray_on_dask.core.stored_objects import Stored
+from ray_on_dask.plugins.object_keys import AGE, BATCH, ObjectKeys
+from ray_on_dask.wire.messages import Located
+
+
+def stored(number: int) -> Stored:
+    id = number.to_bytes(20, "big")
+    return Stored(id, Located("node", "/file", 0, 10), f"put-{id.hex()}", "writer")
+
+
+def with_keys(test: Callable[[ObjectKeys, list[tuple[list[str], list[str]]], list[float]], None]) -> None:
+    """Run `test` with keys, what they announce, and a clock."""
+
+    async def main() -> None:
+        said: list[tuple[list[str], list[str]]] = []
+        clock = [0.0]
+        keys = ObjectKeys(lambda new, gone: said.append((list(new), gone)), lambda: clock[0])
+        test(keys, said, clock)
+        keys.close()
+
+    asyncio.run(main())
+
+
+def test_an_object_is_announced_when_it_has_lived_for_a_moment() -> None:
+    def test(keys, said, clock):  # type: ignore[no-untyped-def]
+        keys.changed([stored(1)], [])
+        assert keys.flush(AGE / 2) and said == []
+        assert not keys.flush(AGE)
+        assert said == [([stored(1).key], [])]
+
+    with_keys(test)
+
+
+def test_an_object_that_goes_before_is_never_announced() -> None:
+    def test(keys, said, clock):  # type: ignore[no-untyped-def]
+        keys.changed([stored(1)], [])
+        keys.changed([], [stored(1).id])
+        assert not keys.flush(AGE)
+        assert said == []
+
+    with_keys(test)
+
+
+def test_a_release_follows_its_registration_even_if_batches_are_full() -> None:
+    def test(keys, said, clock):  # type: ignore[no-untyped-def]
+        many = [stored(i) for i in range(3 * BATCH)]
+        keys.changed(many, [])
+        keys.flush(AGE)
+        keys.changed([], [x.id for x in many[: BATCH + 5]])
+        while keys.flush(AGE):
+            pass
+        registered: set[str] = set()
+        for new, gone in said:
+            assert len(new) <= BATCH and len(gone) <= BATCH
+            registered |= set(new)
+            assert set(gone) <= registered
+            registered -= set(gone)
+        assert registered == {x.key for x in many[BATCH + 5 :]}
+        assert keys.stats() == {"keys": 2 * BATCH - 5, "waiting": 0}
+
+    with_keys(test)
