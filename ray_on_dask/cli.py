@@ -137,7 +137,7 @@ def start(head: bool, address: str | None, **given: Any) -> None:
         if head:
             where = detached.start_head(**given)
             click.echo(f"Started a cluster at {where}.")
-            click.echo('Drivers on this machine join it by init("auto"); `ray-on-dask stop` ends it.')
+            click.echo('Drivers here join it by init("auto"); `ray-on-dask stop` ends it.')
         else:
             click.echo(f"Started a node: process {detached.start_node(str(address), **given)}.")
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -22,7 +22,8 @@ class JobConfig:
     ray_namespace : str, optional
         As ``init(namespace=...)``.
     default_actor_lifetime : str
-        ``"non_detached"`` or ``"detached"``.
+        ``"non_detached"`` or ``"detached"``: kept, of no effect; an actor that is to outlive its
+        job says so itself (``lifetime="detached"``).
 
     Raises
     ------

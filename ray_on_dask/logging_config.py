@@ -17,7 +17,8 @@ class LoggingConfig:
     Parameters
     ----------
     encoding : str
-        ``"TEXT"`` (a line of words, ``key=value`` for what is added) or ``"JSON"`` (an object a line).
+        ``"TEXT"`` (lines of words, ``key=value`` for what is added) or ``"JSON"`` (an object a
+        line).
     log_level : str or int
         The least level of the root logger's records.
     additional_log_standard_attrs : list of str
@@ -36,7 +37,8 @@ class LoggingConfig:
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
             raise ValueError(
-                f"Invalid encoding type: {self.encoding}. Valid encoding types are: {list(ENCODINGS)}"
+                f"Invalid encoding type: {self.encoding}. Valid encoding types are: "
+                f"{list(ENCODINGS)}"
             )
         for name in self.additional_log_standard_attrs:
             if name not in _ATTRIBUTES:

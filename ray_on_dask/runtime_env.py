@@ -48,7 +48,8 @@ class RuntimeEnvConfig(dict[str, Any]):
             )
         if setup_timeout_seconds <= 0 and setup_timeout_seconds != -1:
             raise ValueError(
-                f"setup_timeout_seconds must be more than zero, or -1, but is {setup_timeout_seconds}"
+                "setup_timeout_seconds must be more than zero, or -1, but is "
+                f"{setup_timeout_seconds}"
             )
         if not isinstance(eager_install, bool):
             raise TypeError(f"eager_install must be a bool, but is {type(eager_install)}")
@@ -92,11 +93,12 @@ class RuntimeEnv(dict[str, Any]):
     {'env_vars': {'LEVEL': '3'}}
     """
 
-    known_fields = frozenset(
-        "py_modules py_executable java_jars working_dir conda pip uv container excludes env_vars "
-        "_ray_release _ray_commit _inject_current_ray config worker_process_setup_hook nsight "
-        "rocprof_sys image_uri".split()
-    )
+    known_fields = frozenset({
+        "py_modules", "py_executable", "java_jars", "working_dir", "conda", "pip", "uv",
+        "container", "excludes", "env_vars", "_ray_release", "_ray_commit",
+        "_inject_current_ray", "config", "worker_process_setup_hook", "nsight", "rocprof_sys",
+        "image_uri",
+    })  # fmt: skip
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ class ActorClass:
         self._signature.check(args, kwargs)
         if session is None:
             local = local_session()
-            return local.make_actor(self, options, args, kwargs)  # type: ignore[no-any-return]
+            return local.make_actor(self, options, args, kwargs)
         namespace = options.get("namespace") or session.config.namespace
         name = options.get("name") or ""
         id = bytes.fromhex(session.name) + os.urandom(8)
@@ -164,7 +164,7 @@ class ActorClass:
         self, session: Any, made: tuple[m.ActorSpec, arguments.Arguments]
     ) -> ActorHandle:
         spec, packed = made
-        return session.creating.create(spec, packed, self.methods)  # type: ignore[no-any-return]
+        return session.creating.create(spec, packed, self.methods)
 
     def _define(self, session: Any) -> tuple[bytes, bytes]:
         if self._session is not session.session:
@@ -217,7 +217,7 @@ class _Rebuilt(ActorClass):
         pass
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__class__ = ActorClass
+        self.__class__ = ActorClass  # type: ignore[assignment]
         ActorClass.__init__(self, state["cls"], state["options"])
 
 

@@ -43,7 +43,7 @@ class Methods:
     def of(cls, actor_class: type) -> Methods:
         """Look through a class."""
         methods = cls()
-        for name, value in inspect.getmembers_static(actor_class):
+        for name, value in _members(actor_class).items():
             function = value
             bound = True
             if isinstance(value, staticmethod | classmethod):
@@ -84,6 +84,14 @@ class Methods:
         for name, signature in signatures.items():
             methods.signatures[name] = CallSignature.of(signature)
         return methods
+
+
+def _members(actor_class: type) -> dict[str, Any]:
+    """All attributes of a class, inherited ones too, as they are defined."""
+    members: dict[str, Any] = {}
+    for base in reversed(actor_class.__mro__[:-1]):
+        members.update(vars(base))
+    return members
 
 
 def _is_cython(value: Any) -> bool:
@@ -193,8 +201,8 @@ class ActorMethod:
         if options is None:
             options = methods.options.get(name, _NO_OPTIONS)
         if session is None:
-            returns = self._returns(options, methods)
-            return local_session().call_actor(handle, name, options, returns, args, kwargs)
+            shape = self._returns(options, methods)
+            return local_session().call_actor(handle, name, options, shape, args, kwargs)
         if handle._session is not session.session:
             raise RuntimeError(
                 f"Failed to submit task to actor {handle!r}: it belongs to a session that has ended."

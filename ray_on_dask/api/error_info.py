@@ -24,7 +24,7 @@ def error_info(worker: Any = None) -> list[dict[str, Any]]:
     """
     session = sessions.running_session()
     if session is None:
-        return sessions.local_session().errors()  # type: ignore[no-any-return]
+        return sessions.local_session().errors()
     return read_log(str(session.job))
 
 

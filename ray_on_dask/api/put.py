@@ -42,7 +42,7 @@ def put(
     if process is None:
         process = sessions.running_session()
         if process is None:
-            return sessions.local_session().put(value)  # type: ignore[no-any-return]
+            return sessions.local_session().put(value)
     if isinstance(value, ObjectRef):
         raise TypeError(
             "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to, wrap the "
@@ -50,4 +50,4 @@ def put(
         )
     if _owner is not None or _tensor_transport is not None:
         raise ValueError("put(_owner=...) and put(_tensor_transport=...) are not supported")
-    return process.storing.put(value)  # type: ignore[no-any-return]
+    return process.storing.put(value)

@@ -61,9 +61,11 @@ class RemoteFunction:
 
     @property
     def _name(self) -> str:
-        return getattr(self._function, "__qualname__", None) or getattr(
-            self._function, "__name__", type(self._function).__name__
-        )
+        for attribute in ("__qualname__", "__name__"):
+            name = getattr(self._function, attribute, None)
+            if isinstance(name, str):
+                return name
+        return type(self._function).__name__
 
     def _make_remote(self) -> Callable[..., Any]:
         def remote(*args: Any, **kwargs: Any) -> Any:
@@ -143,7 +145,7 @@ class RemoteFunction:
         returns, flags = self._returns(options)
         retries = options.get("max_retries")
         retries = 3 if retries is None else retries
-        name = options.get("name") or getattr(self._function, "__name__", self._name)
+        name: str = options.get("name") or self._name.rpartition(".")[2]
         resources = resources_of(options, "task")
         max_calls = options.get("max_calls") or (1 if resources.get("GPU") else 0)
         strategy, group, captures = strategy_of(options, resources, session)
@@ -210,7 +212,7 @@ class _Rebuilt(RemoteFunction):
         pass
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__class__ = RemoteFunction
+        self.__class__ = RemoteFunction  # type: ignore[assignment]
         RemoteFunction.__init__(self, state["function"], state["options"])
 
 

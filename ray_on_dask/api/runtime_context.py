@@ -259,7 +259,7 @@ def _session() -> dict[str, Any]:
 def _own_handle() -> ActorHandle:
     process: Any = current.process
     if process is None:
-        return sessions.local_session().own_handle()  # type: ignore[no-any-return]
+        return sessions.local_session().own_handle()
     from ray_on_dask.api.actor_handle import ActorHandle, Methods, facts_of
 
     spec = process.host.spec

@@ -68,7 +68,7 @@ def wait(
             "num_returns cannot be greater than the number of ray_waitables provided to ray.wait."
         )
     seconds = None if timeout is None else _seconds(timeout, process)
-    return process.getting.wait(object_refs, num_returns, seconds)  # type: ignore[no-any-return]
+    return process.getting.wait(object_refs, num_returns, seconds)
 
 
 def _as_refs(given: Any, process: Any) -> list[Any]:

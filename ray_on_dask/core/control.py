@@ -14,10 +14,13 @@ from ray_on_dask.core import instructions as i
 from ray_on_dask.core import leases as ls
 from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.directory import Directory
+from ray_on_dask.core.group_handlers import GroupHandlers
+from ray_on_dask.core.group_record import EndUser
 from ray_on_dask.core.members import Job as Job
 from ray_on_dask.core.members import Member as Member
 from ray_on_dask.core.members import NodeFacts as NodeFacts
 from ray_on_dask.core.members import Record as Record
+from ray_on_dask.core.placement import PlacementGroups
 from ray_on_dask.core.questions import Questions
 from ray_on_dask.wire import messages as m
 
@@ -45,6 +48,8 @@ class ControlStore:
         self.leases = ls.Leases()
         self.directory = Directory(make_error)
         self.actors = Actors(make_error, self._job_config)
+        self.groups = PlacementGroups(self.leases, make_error)
+        self.group_handlers = GroupHandlers(self)
         self.questions = Questions(self)
         #: Further questions that the plugin around it answers: ``{what: answer(sender, **args)}``.
         self.extra: dict[str, Callable[..., Any]] = {}
@@ -79,6 +84,9 @@ class ControlStore:
             m.LogLines: self._log_lines,
             m.TaskEvents: lambda who, msg, now: [Record(msg, self.node_of(who))],
             m.ErrorRecord: self._error_record,
+            m.CreateGroup: self.group_handlers.create,
+            m.RemoveGroup: self.group_handlers.remove,
+            m.WatchGroup: self.group_handlers.watch,
         }
 
     # -- messages ----------------------------------------------------------------------
@@ -94,7 +102,10 @@ class ControlStore:
         """Carry out instructions from one part that are for another; the rest goes out."""
         done: Out = []
         todo = deque(out)
-        while todo:
+        while todo or self.groups.due():
+            if not todo:
+                todo.extend(self.groups.work(now))
+                continue
             what = todo.popleft()
             kind = type(what)
             if kind is i.Send or kind is Record:
@@ -112,6 +123,8 @@ class ControlStore:
                 todo.extend(self._want_actor(what, now))
             elif kind is i.CancelActorLease:
                 todo.extend(self._cancel_actor(what.actor, now))
+            elif kind is EndUser:
+                todo.extend(self.group_handlers.end_user(what, now))
             elif kind is i.ReleaseLease:
                 self._for_actor.pop(what.lease, None)
                 todo.extend(self._end(what.lease, now))
@@ -133,6 +146,7 @@ class ControlStore:
         facts.started = now
         self.nodes[facts.name] = facts
         labels = {"ray.io/node-id": facts.name, **facts.labels}
+        self.groups.node_joined()
         return self._settle(
             list(self.leases.add_node(facts.name, facts.resources, now, labels)), now
         )
@@ -143,8 +157,8 @@ class ControlStore:
         if facts is None or not facts.alive:
             return []
         facts.alive, facts.reason, facts.ended = False, reason, now
-        out: Out = []
         gone = self.leases.remove_node(name, now)
+        out: Out = self.groups.node_lost(name, now)
         for member in [x for x in self.members.values() if x.node == name]:
             out += self.lost(m.Lost(member.name, f"its node died ({reason})"), now)
         for lease in gone:
@@ -179,6 +193,7 @@ class ControlStore:
         for lease in self.leases.forget_owner(name):
             out.append(i.Send(lease.executor or lease.node.name, m.EndLease(lease.id)))
         out += self.actors.process_lost(name, message.reason, message.status, now)
+        self.groups.process_lost(name)
         self._lapsing.append((now + LAPSE, name))
         if member is not None and member.kind == "driver":
             out += self._end_job(member.job, now)
@@ -189,7 +204,7 @@ class ControlStore:
         if job is None or job.ended:
             return []
         job.ended = now
-        out: Out = list(self.actors.job_ended(number, now))
+        out: Out = [*self.actors.job_ended(number, now), *self.groups.job_ended(number, now)]
         keep = {actor["job"] for actor in self.actors.actors() if actor["state"] != "DEAD"}
         if number not in keep:
             out += [i.Send(node, m.JobEnded(number)) for node in self.nodes]
@@ -200,6 +215,9 @@ class ControlStore:
     def _demand(self, sender: str, msg: m.Demand, now: float) -> Out:
         if sender not in self.members:
             return []  # it is dead: its last words came after the news of its end
+        refusal = self.groups.refuses(sender, msg)
+        if refusal:
+            return [i.Send(sender, m.LeaseFailed(msg.class_id, refusal))]
         home = self.node_of(sender)
         return list(
             self.leases.demand(
@@ -285,6 +303,8 @@ class ControlStore:
     def _unplaceable(self, what: ls.Unplaceable, now: float) -> Out:
         demand = what.demand
         owner = demand.owner
+        if demand.within:
+            return []  # it waits for its placement group, of which people are told
         if demand.lifetime is not None:
             actor = self.actors.job_of(bytes.fromhex(owner[6:]))
             job = self.jobs.get(actor) if actor is not None else None
@@ -318,9 +338,12 @@ class ControlStore:
         spec = m.SchedulingClass(
             want.placement, want.strategy, want.runtime_env, name=want.name
         )
+        owner = f"actor:{want.actor.hex()}"
+        if self.groups.entered((owner, want.incarnation), want.placement):
+            return self.group_handlers.end_actor(owner, spec.within, False, now)
         return list(
             self.leases.demand(
-                f"actor:{want.actor.hex()}", want.incarnation, 1, now, spec=spec,
+                owner, want.incarnation, 1, now, spec=spec,
                 home=self.node_of(want.owner), lifetime=want.lifetime,
             )
         )  # fmt: skip
@@ -355,14 +378,32 @@ class ControlStore:
     def tick(self, now: float) -> Out:
         """To be called each 100 ms or so."""
         out: Out = []
+        gone: list[str] = []
         while self._lapsing and self._lapsing[0][0] <= now:
-            out += self.directory.process_lost(self._lapsing.popleft()[1])
+            gone.append(self._lapsing.popleft()[1])
+            out += self.directory.process_lost(gone[-1])
+        out += self._free_of(gone)
         if self.leases.lacking:
             out += self.leases.tick(now)
+        out += self.groups.tick(now)
         return self._settle(out, now)
+
+    def _free_of(self, gone: list[str]) -> Out:
+        """Have the nodes free what only these dead processes knew."""
+        names = {bytes.fromhex(name): name for name in gone if len(name) == 16}
+        keep: dict[bytes, list[bytes]] = {name: [] for name in names}
+        for id in self.directory.known_of(set(names)) if names else ():
+            keep[id[:8]].append(id)
+        return [
+            i.Send(node.name, m.OwnerGone(name, keep[binary]))
+            for binary, name in names.items()
+            for node in self.nodes.values()
+            if node.alive
+        ]
 
     def validate(self) -> None:
         """Assert what must hold between any two calls."""
         self.leases.validate()
         self.directory.validate()
         self.actors.validate()
+        self.groups.validate()

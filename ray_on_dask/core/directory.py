@@ -295,6 +295,10 @@ class Directory:
         """Ids of the values that lie on this node."""
         return list(self._table.stored.get(node, ()))
 
+    def known_of(self, owners: set[bytes]) -> list[bytes]:
+        """The ids with an entry here that these processes (their names as bytes) made."""
+        return [id for id in self._table.entries if id[:8] in owners]
+
     def entries(self, limit: int | None = None) -> list[dict[str, Any]]:
         """One dictionary for each of the first `limit` ids, placeholders (UNKNOWN) included.
 

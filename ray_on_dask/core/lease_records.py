@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ray_on_dask.core.resources import Ledger
+from ray_on_dask.core.resources import CPU, Ledger, group_of
 from ray_on_dask.wire.messages import SchedulingClass
 
 #: The owner of a demand and its number there.
@@ -55,6 +55,11 @@ class Demand:
     warned: bool = False
 
     @property
+    def within(self) -> str:
+        """The placement group whose resources it wants, 36 hex digits, "" for none."""
+        return group_of(self.spec.resources)
+
+    @property
     def lacks(self) -> int:
         """Leases wanted and not granted."""
         return self.wanted - len(self.leases)
@@ -85,12 +90,28 @@ class Lease:
     node: Node
     held: dict[str, int]
     granted_at: float
-    #: CPU units that its blocked task has lent.
-    lent: int = 0
+    #: CPUs that its blocked task has lent, those of a placement group under its names.
+    lent: dict[str, int] = field(default_factory=dict)
     #: It has been called back, when.
     ending: bool = False
     ending_at: float = 0.0
     executor: str = ""
+
+    def lend(self) -> None:
+        """Its CPUs are free while its task is blocked."""
+        self.lent = {name: units for name, units in self.held.items()
+                     if name == CPU or name.startswith(f"{CPU}_group_")}  # fmt: skip
+        self.node.ledger.give(self.lent)
+
+    def take_back(self) -> None:
+        """They are not any more, whether or not others use them."""
+        self.node.ledger.take(self.lent)
+        self.lent = {}
+
+    def give_back(self) -> None:
+        """It is over: all that it still holds is free."""
+        self.node.ledger.give(self.held)
+        self.node.ledger.take(self.lent)
 
 
 @dataclass(slots=True, frozen=True)

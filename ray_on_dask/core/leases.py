@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from ray_on_dask.core import lease_checks
 from ray_on_dask.core.lease_records import (
     CallBack,
     Decision,
@@ -63,6 +64,8 @@ class Leases:
         self._ending: dict[int, Lease] = {}
         #: Counts changes of what the nodes have in all.
         self._version = 0
+        #: Counts the times that a node has gained room.
+        self.rooms = 0
 
     # -- nodes ---------------------------------------------------------------------
 
@@ -194,6 +197,7 @@ class Leases:
 
     def _room(self, node: Node, now: float) -> list[Decision]:
         """A node has gained room."""
+        self.rooms += 1
         self._roomy[node.name] = node
         return self._work(now)
 
@@ -243,6 +247,12 @@ class Leases:
         self._note_lack(demand)
         return lease
 
+    def hold(self, name: str, units: dict[str, int], owner: str, number: int, now: float) -> Lease:
+        """Take free resources of a node for something that is no process, until `ended`."""
+        demand = Demand((owner, number), owner, SchedulingClass(units), "", 1, lifetime=units)
+        self.demands[demand.key] = demand
+        return self._grant(demand, self.nodes[name], now)
+
     # -- ends of leases -----------------------------------------------------------------
 
     def ended(self, id: int, now: float) -> list[Decision]:
@@ -262,10 +272,7 @@ class Leases:
         if self._ending.pop(lease.id, None) is not None:
             demand.ending -= 1
             demand.urgent = False  # others have their turn first: a preference, never a barrier
-        held = dict(lease.held)
-        if lease.lent:
-            held[CPU] = held.get(CPU, 0) - lease.lent
-        lease.node.ledger.give(held)
+        lease.give_back()
         if demand.lifetime is not None:
             demand.wanted = 0
         if demand.lacks > 0 and (lease.ending or not lacked):
@@ -289,16 +296,14 @@ class Leases:
         lease = self.leases.get(id)
         if lease is None or lease.lent or lease.demand.lifetime is not None:
             return []
-        lease.lent = lease.held.get(CPU, 0)
-        lease.node.ledger.give({CPU: lease.lent})
+        lease.lend()
         return self._room(lease.node, now)
 
     def unblocked(self, id: int) -> None:
         """It goes on, whether or not its CPU is free; a debt is repaid before new grants."""
         lease = self.leases.get(id)
-        if lease is not None and lease.lent:
-            lease.node.ledger.take({CPU: lease.lent})
-            lease.lent = 0
+        if lease is not None:
+            lease.take_back()
 
     # -- time ---------------------------------------------------------------------------
 
@@ -342,11 +347,12 @@ class Leases:
                 if now - lease.granted_at < SHARE_AFTER:
                     break
                 if not lease.ending and lease.node.ledger.could_fit(demand.needs):
-                    self._call_back(lease, now)
+                    self.call_back(lease, now)
                     yield CallBack(lease)
                     have, lacks = have + 1, lacks - 1
 
-    def _call_back(self, lease: Lease, now: float) -> None:
+    def call_back(self, lease: Lease, now: float) -> None:
+        """Note that a lease is to end: who decides so gives a `CallBack` as well."""
         lease.ending, lease.ending_at = True, now
         lease.demand.ending += 1
         self._ending[lease.id] = lease
@@ -378,22 +384,4 @@ class Leases:
 
     def validate(self) -> None:
         """Assert what must hold between any two calls."""
-        for node in self.nodes.values():
-            node.ledger.validate()
-            used: dict[str, int] = {}
-            for lease in node.leases.values():
-                assert self.leases[lease.id] is lease and lease.node is node
-                for name, units in lease.held.items():
-                    used[name] = used.get(name, 0) + units
-                used[CPU] = used.get(CPU, 0) - lease.lent
-            for name, total in node.ledger.total.items():
-                assert node.ledger.free.get(name, 0) == total - used.get(name, 0), name
-        for key, demand in self.demands.items():
-            assert demand.key == key
-            assert (demand.lacks > 0) == (key in self.lacking.demands), (key, demand.wanted)
-            assert demand.leases or demand.owner not in self._gone
-            assert demand.ending == sum(lease.ending for lease in demand.leases.values())
-            assert demand.reserves is None or demand.reserves.reserved is demand
-        assert {lease.id for lease in self.leases.values() if lease.ending} == set(self._ending)
-        assert self._gone <= {key[0] for key in self.demands}
-        self.lacking.validate()
+        lease_checks.validate(self)

@@ -7,7 +7,8 @@ has been granted from and given back to a million times is where it began.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 #: Units in one of anything.
@@ -28,6 +29,39 @@ def from_units(units: int) -> float:
 def as_floats(resources: Mapping[str, int]) -> dict[str, float]:
     """The same set in whole quantities, without those that are zero or less."""
     return {name: units / UNITS for name, units in resources.items() if units > 0}
+
+
+# -- names within placement groups -----------------------------------------------------
+
+#: A resource within a placement group: plain name, its bundle or nothing, the group's id.
+_IN_GROUP = re.compile(r"(.+)_group_(?:\d+_)?([0-9a-f]{36})")
+
+
+def group_names(name: str, group: str, index: int) -> tuple[str, str]:
+    """The names of a resource within a placement group (36 hex digits): of a bundle, and of any."""
+    return f"{name}_group_{index}_{group}", f"{name}_group_{group}"
+
+
+def group_of(resources: Iterable[str]) -> str:
+    """The placement group whose resources these are, 36 hex digits, "" if they are nobody's."""
+    for name in resources:
+        match = _IN_GROUP.fullmatch(name) if "_group_" in name else None
+        if match is not None:
+            return match[2]
+    return ""
+
+
+def plain_names(resources: Mapping[str, int]) -> Mapping[str, int]:
+    """The same quantities under the names that they have outside of placement groups."""
+    if not any("_group_" in name for name in resources):
+        return resources
+    plain: dict[str, int] = {}
+    for name, units in resources.items():
+        match = _IN_GROUP.fullmatch(name)
+        name = match[1] if match is not None else name
+        if name != "bundle":
+            plain[name] = max(units, plain.get(name, 0))
+    return plain
 
 
 @dataclass(slots=True)

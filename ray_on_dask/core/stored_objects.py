@@ -49,14 +49,15 @@ class StoredObjects:
     #: {file: number of objects in it}.
     files: dict[str, int] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
+    _dead_owners: set[bytes] = field(default_factory=set)
     _tombstones: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
     def sealed(
         self, writer: str, id: bytes, at: Located, key: str
     ) -> list[TellWriter | RemoveFile]:
         """A writer has an object ready."""
-        if id in self._tombstones:
-            del self._tombstones[id]
+        if id in self._tombstones or id[:8] in self._dead_owners:
+            self._tombstones.pop(id, None)
             return self._free_place(writer, at)
         old = self.objects.get(id)
         if old is not None:  # made again by a retry: the first one stays
@@ -84,6 +85,14 @@ class StoredObjects:
         if writer not in self._gone:
             return [TellWriter(writer, at)]
         return [] if at.segment in self.files else [RemoveFile(at.segment)]
+
+    def owner_gone(self, owner: bytes, keep: set[bytes]) -> list[bytes]:
+        """A process is dead: the ids that it made and nobody else knows, to be freed.
+
+        What is written for it from now on is garbage at once.
+        """
+        self._dead_owners.add(owner)
+        return [id for id in self.objects if id[:8] == owner and id not in keep]
 
     def writer_gone(self, writer: str, files: list[str]) -> list[TellWriter | RemoveFile]:
         """A process is gone that had these files: those without an object go too."""

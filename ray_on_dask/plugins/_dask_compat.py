@@ -98,14 +98,11 @@ async def add_worker_plugin(scheduler: Any, plugin: Any) -> dict[str, str]:
     """Give a plugin to all workers, present and to come; {worker: why} where it did not start."""
     from distributed.protocol.pickle import dumps
 
-    def text(reply: dict[str, Any]) -> str:
-        return str(reply.get("exception_text") or reply.get("exception"))
-
     replies = await scheduler.register_worker_plugin(
         None, dumps(plugin), plugin.name, idempotent=True
     )
     return {
-        worker: text(reply)
+        worker: str(reply.get("exception_text"))
         for worker, reply in (replies or {}).items()
         if isinstance(reply, dict) and reply.get("status") in ("error", "uncaught-error")
     }

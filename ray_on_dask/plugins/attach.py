@@ -6,6 +6,7 @@ first driver brings along and which stay.
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -88,9 +89,10 @@ class _Session:
 
     @classmethod
     def open(cls, address: str, security: Any = None) -> _Session:
-        from distributed import Client
-
         try:
+            _knock(address)
+            from distributed import Client
+
             client = Client(
                 address, timeout=setting("connect-timeout", 10), set_as_default=False,
                 security=security, asynchronous=False, name="ray_on_dask",
@@ -169,6 +171,26 @@ class _Session:
                 f"The scheduler at {self.address} cannot import ray_on_dask ({error}): install it "
                 "where the scheduler and the workers run."
             ) from error
+
+
+def _knock(address: str) -> None:
+    """Wait until somebody listens there; `OSError` if nobody does within the time for it.
+
+    Dask would wait as well, but a `Client` that fails leaves its thread behind.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not parts.port:
+        return
+    timeout = float(setting("connect-timeout", 10))
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((parts.hostname, parts.port), timeout).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _check_version(theirs: str, address: str) -> None:

@@ -65,6 +65,7 @@ class ClusterLog:
         self._early: deque[Mapping[str, Any]] = deque(maxlen=EARLY)
         self._lock = threading.Lock()
         self._directories: Any = None
+        self._thread: threading.Thread | None = None
         self._now = threading.Event()
         self._closed = threading.Event()
 
@@ -86,10 +87,11 @@ class ClusterLog:
         directory : str
             Where the servers have their files; "" for one that is made for them.
         """
-        threading.Thread(
+        self._thread = threading.Thread(
             target=self._run, args=(scheduler, directory, delay), name="ray_on_dask-log",
             daemon=True,
-        ).start()  # fmt: skip
+        )  # fmt: skip
+        self._thread.start()
 
     def hurry(self) -> None:
         """Somebody wants to read: start now."""
@@ -112,25 +114,25 @@ class ClusterLog:
             writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(0.0 if self.servers else 2.0)
-        while self._ports:
-            self._ports.pop().close()
-        for shard in self.servers:
-            if shard.proc is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    shard.proc.kill()
-        if self._directories is not None:
-            self._directories.remove()
+        if self._thread is not None:
+            self._thread.join(2.0)
+        else:
+            self._end()
 
     # -- in the thread ---------------------------------------------------------------------
 
     def _run(self, scheduler: str, directory: str, delay: float) -> None:
         self._now.wait(delay)
         try:
-            executable = self._prepare(directory) if self.servers else ""
+            if not self._closed.is_set():
+                self._keep_up(self._prepare(directory) if self.servers else "", scheduler)
         except (RaySystemError, OSError) as error:
             logger.warning("No error log: %s", error)
             self.urls = []
-            return
+        finally:
+            self._end()
+
+    def _keep_up(self, executable: str, scheduler: str) -> None:
         pause = LOOK
         while not self._closed.is_set():
             try:
@@ -140,6 +142,16 @@ class ClusterLog:
                 logger.warning("The error log is away: %s", error)
                 pause = min(2 * pause, LONGEST_PAUSE)
             self._closed.wait(pause)
+
+    def _end(self) -> None:
+        while self._ports:
+            self._ports.pop().close()
+        for shard in self.servers:
+            if shard.proc is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    shard.proc.kill()
+        if self._directories is not None:
+            self._directories.remove()
 
     def _prepare(self, directory: str) -> str:
         executable = server.find_redis_server()
@@ -160,11 +172,10 @@ class ClusterLog:
             shard.proc = None
             server.launch(executable, shard)
             if self._closed.is_set():
-                shard.stop()
                 return
         while self._ports:
             self._ports.pop().close()
-        if missing or not self.servers:
+        if missing or not self.servers or not self.ready:
             set_address(self.urls[0], scheduler)
             self._begin_writing()
 

@@ -88,6 +88,7 @@ class NodeManager:
             m.StartActor: self.pool.actor,
             m.EndLease: lambda msg: self.pool.end_lease(msg.lease),
             m.FreeObjects: self._free,
+            m.OwnerGone: self._owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
         }
@@ -180,6 +181,11 @@ class NodeManager:
         for id in message.ids:
             self._carry_out(self.objects.freed(id))
         self.on_objects([], message.ids)
+
+    def _owner_gone(self, message: m.OwnerGone) -> None:
+        ids = self.objects.owner_gone(bytes.fromhex(message.process), set(message.keep))
+        if ids:
+            self._free(m.FreeObjects(ids))
 
     def writer_gone(self, name: str, pid: int) -> None:
         """A process that may have written objects is gone."""

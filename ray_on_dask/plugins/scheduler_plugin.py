@@ -242,7 +242,8 @@ class ControlPlugin(SchedulerPlugin):
             "capacity": facts.resources.get("object_store_memory", 0) // 10_000,
             "cluster": self.store.questions._sum("total"),
         }  # fmt: skip
-        self._send(member.name, m.Welcome(member.job, member.node, msgspec.json.encode(session).decode()))
+        text = msgspec.json.encode(session).decode()
+        self._send(member.name, m.Welcome(member.job, member.node, text))
 
     def _dispatch(self, out: list[Any]) -> None:
         for what in out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ class ActorCalls:
             pending = arguments.pending_of(call.packed)
             call.missing = len(pending)
             for entry in pending:
-                self.process.references.when_ready(entry, lambda e, c=call: self._arrived(c))
+                self.process.references.when_ready(entry, functools.partial(self._arrived, call))
         actor.queue.append(call)
         if actor.line is not None and not call.missing:
             if not actor.aboard or len(actor.queue) >= BATCH:
@@ -145,7 +146,7 @@ class ActorCalls:
             else:
                 self._dirty.add(actor)
 
-    def _arrived(self, call: Call) -> None:
+    def _arrived(self, call: Call, _: Entry) -> None:
         call.missing -= 1
         if not call.missing:
             self.send(call.actor)

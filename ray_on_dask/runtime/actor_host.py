@@ -88,7 +88,7 @@ class ActorHost:
         executor.begin(task, 0)
         self._start_pools()
         try:
-            cls = executor.functions.load(spec.function)
+            cls: Any = executor.functions.load(spec.function)
             args, kwargs = arguments.unpack(executor, task)
             if spec.is_async:
                 self._start_loop()
@@ -179,7 +179,8 @@ class ActorHost:
         executor = self.executor
         start, wall = perf_counter(), time.time()
         try:
-            args, kwargs = (), {}
+            args: list[Any] = []
+            kwargs: dict[str, Any] = {}
             if task.args.data or task.dependencies:
                 args, kwargs = arguments.unpack(executor, task)
             value = executor.execution.call(self.method(task), args, kwargs)
@@ -222,7 +223,8 @@ class ActorHost:
         current.call.set(task)
         start, wall = perf_counter(), time.time()
         try:
-            args, kwargs = (), {}
+            args: list[Any] = []
+            kwargs: dict[str, Any] = {}
             if task.args.data or task.dependencies:
                 args, kwargs = arguments.unpack(executor, task)
             value = self.method(task)(*args, **kwargs)
@@ -270,7 +272,8 @@ class ActorHost:
         start, wall = perf_counter(), time.time()
         try:
             async with gate:
-                args, kwargs = (), {}
+                args: list[Any] = []
+                kwargs: dict[str, Any] = {}
                 if task.args.data or task.dependencies:
                     args, kwargs = arguments.unpack(executor, task)
                 value = self.method(task)(*args, **kwargs)

@@ -88,7 +88,8 @@ def _separate(
     """One object given twice arrives as two: all but the first are stored by themselves."""
     seen: set[int] = set()
     taken = {place for place, _ in found}
-    for place, arg in [*enumerate(args), *kwargs.items()]:
+    places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    for place, arg in places:
         if isinstance(arg, _IMMUTABLE) or place in taken:
             continue
         if id(arg) in seen:

@@ -35,7 +35,8 @@ class Asking:
         GetTimeoutError
             If there is no answer within `timeout` seconds.
         """
-        number, waiter, box = next(self._numbers), Waiter(), []
+        number, waiter = next(self._numbers), Waiter()
+        box: list[Answer] = []
         with self.process.lock:
             self._waiting[number] = (waiter, box)
             self.process.to_hub(Ask(number, what, args))

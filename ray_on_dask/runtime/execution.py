@@ -40,7 +40,8 @@ class Execution:
         start = wall = 0.0
         try:
             function = executor.functions.load(task.function)
-            args, kwargs = (), {}
+            args: list[Any] = []
+            kwargs: dict[str, Any] = {}
             if task.args.data or task.dependencies:
                 args, kwargs = arguments.unpack(executor, task)
             wall, start = time.time(), perf_counter()

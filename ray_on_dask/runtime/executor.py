@@ -248,8 +248,8 @@ class Executor(Process):
         if calls >= limit:
             self.retiring = "max_calls reached"
             self.served.give_back(lease)
+            self.to_hub(m.Retired(self.retiring))  # first: its node must not give it another lease
             self.served.end(lease)
-            self.to_hub(m.Retired(self.retiring))
             self.send_out()
 
     def flush_results(self) -> None:

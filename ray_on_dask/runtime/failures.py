@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ray_on_dask.runtime.object_ref import Entry
 from ray_on_dask.wire.messages import FREED
-
-if TYPE_CHECKING:
-    from ray_on_dask.runtime.submitting import SubmittedTask
 
 
 def of_argument(name: str, entry: Entry) -> bytes:
@@ -23,15 +18,15 @@ def of_argument(name: str, entry: Entry) -> bytes:
     return dumps_error(argument_error(name, cause))
 
 
-def crashed(owned: SubmittedTask, reason: str) -> bytes:
+def crashed(name: str, reason: str) -> bytes:
     """The process that ran the task died, and its retries are used up."""
     from ray_on_dask.error_serialization import dumps_error
     from ray_on_dask.exceptions import OutOfMemoryError, WorkerCrashedError
 
     if "out of memory" in reason:
-        return dumps_error(OutOfMemoryError(f"Task {owned.call.name} was killed: {reason}"))
+        return dumps_error(OutOfMemoryError(f"Task {name} was killed: {reason}"))
     return dumps_error(
-        WorkerCrashedError(f"The executor of task {owned.call.name} died: {reason}.")
+        WorkerCrashedError(f"The executor of task {name} died: {reason}.")
     )
 
 

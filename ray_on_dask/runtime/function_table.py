@@ -35,8 +35,8 @@ class PreparedCall:
         wanted = self.retry_exceptions
         if not wanted or result.error_type == "":
             return False
-        if wanted is True:
-            return True
+        if isinstance(wanted, bool):
+            return wanted
         from ray_on_dask.error_serialization import loads_error
 
         return isinstance(loads_error(result.values[0].data), wanted)

@@ -54,7 +54,7 @@ def here() -> Here:
     """Where the caller is; `RaySystemError` if it is in no session."""
     process = current.require()
     if process is current.local:
-        return process.here()  # type: ignore[no-any-return]
+        return process.here()
     config = process.config
     found = Here(
         process.job, process.node, worker_id(process.name), config.namespace, config.runtime_env

@@ -123,14 +123,15 @@ class LocalActors:
         return self.handle_of(actor, ref)
 
     def _begin(self, actor: LocalActor) -> None:
-        assert actor.made_with is not None
+        given = actor.made_with
+        assert given is not None
         actor.instance = actor.cls.__new__(actor.cls)
         call = self._call(actor, "__init__", actor.instance.__init__, (1, 0))
         calls = self.session.calls
         if actor.loop is None:
-            outcome = calls.outcome(call, actor.made_with)
+            outcome = calls.outcome(call, given)
         else:
-            outcome = actor.loop.run_plain(lambda: calls.outcome(call, actor.made_with))
+            outcome = actor.loop.run_plain(lambda: calls.outcome(call, given))
         if outcome[0].kind == m.ERROR and not actor.error:
             error: Any = loads_error(outcome[0].data)
             error = getattr(error, "_ray_task_error", error)

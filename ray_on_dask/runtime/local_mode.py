@@ -13,6 +13,7 @@ import concurrent.futures
 import os
 import socket
 import time
+import uuid
 from typing import Any
 
 from ray_on_dask.core.resources import as_floats, to_units
@@ -47,7 +48,7 @@ class LocalSession:
 
         environment = options.runtime_env
         self.config = JobConfig(
-            namespace=options.namespace or "local",
+            namespace=options.namespace or str(uuid.uuid4()),
             runtime_env=json.dumps(environment, sort_keys=True) if environment else "",
             wait_milliseconds=options.wait_timeout_unit == "ms",
         )

@@ -37,12 +37,12 @@ class Shared:
         self.promoted = False
         self.subscribed = False
         #: Refs inside the object: they live as long as it does.
-        self.inner: list[ObjectRef] = []
+        self.inner: list[ObjectRef[Any]] = []
         #: The open view of the stored bytes in this process, if any.
         self.view: Any = None
         #: Views that are closed, but of which something lives.
         self.closed_views: list[Any] = []
-        self.ref: weak[ObjectRef] | None = None
+        self.ref: weak[ObjectRef[Any]] | None = None
         self.label = ""
 
 

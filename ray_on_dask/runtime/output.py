@@ -91,6 +91,6 @@ _err: _Marked | None = None
 def install() -> None:
     """Mark this process's standard streams."""
     global _out, _err
-    sys.stdout = _out = _Marked(sys.stdout)  # type: ignore[assignment]
-    sys.stderr = _err = _Marked(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = _out = _Marked(sys.stdout)
+    sys.stderr = _err = _Marked(sys.stderr)
     title("ray::IDLE")

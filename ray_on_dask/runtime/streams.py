@@ -90,7 +90,7 @@ class ObjectRefGenerator:
             process = self._streams.process
             with process.lock:
                 process.references.when_ready(
-                    entry, lambda _: loop.call_soon_threadsafe(done.set)
+                    entry, lambda _: _ignore(loop.call_soon_threadsafe(done.set))
                 )
             process.flush()
             await done.wait()
@@ -124,6 +124,10 @@ class ObjectRefGenerator:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("An ObjectRefGenerator belongs to the process that called; pass its refs.")
+
+
+def _ignore(_: object) -> None:
+    """For callbacks that give nothing back."""
 
 
 def _cannot(name: str, *args: Any) -> NoReturn:

@@ -156,19 +156,18 @@ class Submitting:
     def carry_out(self, instructions: list[t.Instruction]) -> None:
         """Do what the state machine says (under the lock)."""
         for what in instructions:
-            kind = type(what)
-            if kind is t.PushTasks:
+            if isinstance(what, t.PushTasks):
                 self._push(what)
-            elif kind is t.SendDemand:
+            elif isinstance(what, t.SendDemand):
                 self._demand(what)
-            elif kind is t.RecallTasks:
+            elif isinstance(what, t.RecallTasks):
                 line = self.lines.get(what.executor)
                 if line is not None:
                     line.send(m.Recall(what.lease, what.count))
-            elif kind is t.GiveBackLease:
+            elif isinstance(what, t.GiveBackLease):
                 self.process.to_hub(m.ReturnLease(what.lease))
             else:
-                self.fail(what.task, failures.crashed(what.task, what.reason))
+                self.fail(what.task, failures.crashed(what.task.task.name, what.reason))
 
     def _push(self, push: t.PushTasks) -> None:
         line = self.lines.get(push.lease.executor)
@@ -252,7 +251,7 @@ class Submitting:
             return
         complete, finished = self.process.references.complete, self.tasks.finished
         for result in message.results:
-            owned = finished(message.lease, result.task, result.seconds, now)
+            owned: Any = finished(message.lease, result.task, result.seconds, now)
             if owned is None:
                 continue
             if result.status == m.DONE:

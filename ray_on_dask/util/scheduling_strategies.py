@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray_on_dask.ids import NodeID
-
-if TYPE_CHECKING:
-    from ray_on_dask.util.placement_group import PlacementGroup
 
 #: Units of its group's own resource that a task takes which needs nothing else of a bundle.
 _MARK = 10
@@ -169,7 +166,7 @@ class PlacementGroupSchedulingStrategy:
 
     def __init__(
         self,
-        placement_group: PlacementGroup,
+        placement_group: Any,
         placement_group_bundle_index: int = -1,
         placement_group_capture_child_tasks: bool | None = None,
     ):

@@ -18,6 +18,13 @@ from typing import Any, Union, get_args
 
 import msgspec
 
+from ray_on_dask.wire.group_messages import (
+    CreateGroup as CreateGroup,
+    GroupState as GroupState,
+    KillLease as KillLease,
+    RemoveGroup as RemoveGroup,
+    WatchGroup as WatchGroup,
+)
 from ray_on_dask.wire.task_messages import (
     BeginLease as BeginLease,
     Blocked as Blocked,
@@ -226,6 +233,13 @@ class SpaceFreed(msgspec.Struct, frozen=True, array_like=True, tag=52):
     places: list[Located]
 
 
+class OwnerGone(msgspec.Struct, frozen=True, array_like=True, tag=53):
+    """Control store to nodes: a process is dead; free what it owned, but for what others know."""
+
+    process: str
+    keep: list[bytes] = []
+
+
 # -- actors ------------------------------------------------------------------------------
 
 
@@ -365,10 +379,11 @@ Message = Union[
     LeaseLost, LeaseFailed, Blocked, Unblocked, Infeasible, Scarce,
     Function, Push, Recall, GivenBack, Results, Cancel, Yielded, Consumed,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
-    Sealed, FreeObjects, SpaceFreed,
+    Sealed, FreeObjects, SpaceFreed, OwnerGone,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,
     ActorExiting, ActorStillborn,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
+    CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
 ]  # fmt: skip
 
 #: Messages that a node opens itself; all others go on to the control store unopened.

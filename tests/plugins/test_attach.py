@@ -107,6 +107,32 @@ def test_the_end_of_a_driver_ends_nothing_but_its_job(dask_cluster: Any, until: 
     assert all(process.poll() is None for process in dask_cluster.processes)
 
 
+@pytest.mark.parametrize("end", ["sys.exit()", "os.kill(os.getpid(), 9)"], ids=["exit", "kill"])
+def test_what_only_a_driver_knew_goes_with_it(dask_cluster: Any, until: Any, end: str) -> None:
+    """Objects that never left their owner have no entry in the directory, but lie on nodes."""
+    from distributed import Client
+
+    address = dask_cluster.start(1)
+    program = (
+        "import os, sys, time, numpy as np, ray_on_dask as ray\n"
+        f"ray.init({address!r})\n"
+        "make = ray.remote(np.ones)\n"
+        "refs = [ray.put(np.ones(50_000)), make.remote(50_000)]\n"
+        "ray.get(refs); print('ready', flush=True); sys.stdin.readline()\n" + end
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with Client(address, set_as_default=False) as client:
+        assert driver.stdout is not None and driver.stdin is not None
+        assert driver.stdout.readline() == b"ready\n"
+        until(lambda: sum(map(len, client.has_what().values())) == 2)
+        driver.stdin.close()
+        driver.wait(10)
+        until(lambda: not any(client.has_what().values()), 5.0)
+        driver.stdout.close()
+
+
 def test_a_restart_by_a_client_makes_new_nodes(dask_cluster: Any, until: Any) -> None:
     """`Client.restart` asserts that no key is left, and kills every node, the driver's too."""
     from distributed import Client
@@ -144,7 +170,7 @@ def test_why_a_worker_could_not_become_a_node_is_told(
     address = dask_cluster.start(0, "--preload", "ray_on_dask.plugins.scheduler")
     too_long = str(tmp_path / ("x" * 90))
     dask_cluster.add_worker("--preload", "ray_on_dask.plugins.worker", "--ray-temp-dir", too_long)
-    with pytest.raises(ConnectionError, match="could not become a node: .* too long"):
+    with pytest.raises(ConnectionError, match=r"could not become a node: .* too long"):
         ray.init(address)
 
 
@@ -206,5 +232,5 @@ def test_the_texts_for_clusters_of_other_hosts_and_users() -> None:
 def test_another_version_is_refused() -> None:
     from ray_on_dask.plugins.attach import _check_version
 
-    with pytest.raises(RuntimeError, match="0.0.0, this driver"):
+    with pytest.raises(RuntimeError, match=r"0\.0\.0, this driver"):
         _check_version("0.0.0", "tcp://a:1")

@@ -41,7 +41,7 @@ def run(test: Callable[[Any, Any], Awaitable[None]], **options: Any) -> None:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    while not condition():  # noqa: ASYNC110
+    while not condition():
         await asyncio.sleep(0.005)
 
 

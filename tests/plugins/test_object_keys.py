@@ -15,7 +15,10 @@ def stored(number: int) -> Stored:
     return Stored(id, Located("node", "/file", 0, 10), f"put-{id.hex()}", "writer")
 
 
-def with_keys(test: Callable[[ObjectKeys, list[tuple[list[str], list[str]]], list[float]], None]) -> None:
+Said = list[tuple[list[str], list[str]]]
+
+
+def with_keys(test: Callable[[ObjectKeys, Said, list[float]], None]) -> None:
     """Run `test` with keys, what they announce, and a clock."""
 
     async def main() -> None:

@@ -115,7 +115,7 @@ def test_a_task_runs_on_the_node_that_is_named(ray: Any, where: Any) -> None:
 
 
 def test_a_task_that_is_tied_to_a_node_that_is_not_there_fails(ray: Any, where: Any) -> None:
-    """Twice: the second one has the scheduling class of the first, of which the failure is known."""
+    """Twice: the second is of the first one's scheduling class, of which the failure is known."""
     strategy = NodeAffinitySchedulingStrategy(NOWHERE, soft=False)
     for _ in range(2):
         with pytest.raises(TaskUnschedulableError):

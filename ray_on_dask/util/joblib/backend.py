@@ -10,7 +10,7 @@ from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 import ray_on_dask as ray
 
 
-class RayBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+class RayBackend(AutoBatchingMixin, ParallelBackendBase):
     """Runs batches as tasks; the cluster's CPUs say how many at a time.
 
     Parameters

@@ -148,7 +148,7 @@ class Pool:
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
     ) -> list[Any]:
         """The results of calls with each item, in order; raises the first error."""
-        return self.map_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
+        return self.map_async(func, iterable, chunksize).get()
 
     def map_async(
         self,
@@ -159,7 +159,7 @@ class Pool:
         error_callback: Callable[[BaseException], Any] | None = None,
     ) -> AsyncResult:
         """As `map`, without waiting."""
-        calls = [((item,), {}) for item in iterable]
+        calls: list[Any] = [((item,), {}) for item in iterable]
         return self._all(func, calls, chunksize, callback, error_callback)
 
     def starmap(
@@ -169,7 +169,7 @@ class Pool:
         chunksize: int | None = None,
     ) -> list[Any]:
         """As `map`; each item is a sequence of arguments."""
-        return self.starmap_async(func, iterable, chunksize=chunksize).get()  # type: ignore[no-any-return]
+        return self.starmap_async(func, iterable, chunksize=chunksize).get()
 
     def starmap_async(
         self,
@@ -180,7 +180,7 @@ class Pool:
         chunksize: int | None = None,
     ) -> AsyncResult:
         """As `starmap`, without waiting."""
-        calls = [(tuple(item), {}) for item in iterable]
+        calls: list[Any] = [(tuple(item), {}) for item in iterable]
         return self._all(func, calls, chunksize, callback, error_callback)
 
     def imap(

@@ -1,0 +1,147 @@
+"""`init` with a Dask client or a cluster object, and Dask futures beside refs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+import ray_on_dask as ray
+
+# It lasts as long as this process: it is to be there before leaks are looked for.
+resource_tracker.ensure_running()
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Two workers of one thread each."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster:
+        yield cluster
+    gc.collect()
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    """A client of it, and a session that ends with the test."""
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+        ray.shutdown()
+        gc.collect()
+
+
+@ray.remote
+def total(array: Any) -> int:
+    return int(np.sum(array))
+
+
+def test_a_cluster_object_is_joined_and_left_running(cluster: LocalCluster, client: Client) -> None:
+    context = ray.init(cluster)
+    assert context["address"] == cluster.scheduler_address
+    assert ray.get(total.remote([1, 2]), timeout=30) == 3
+    ray.shutdown()
+    assert client.submit(sum, [1, 2]).result(timeout=20) == 3
+
+
+def test_a_client_is_joined_and_stays_open(client: Client) -> None:
+    ray.init(client)
+    assert ray.get(total.remote([1, 2]), timeout=30) == 3
+    ray.shutdown()
+    assert client.status == "running"
+
+
+def test_an_asynchronous_client_is_joined(cluster: LocalCluster, client: Client) -> None:
+    async def main() -> int:
+        async with Client(cluster.scheduler_address, asynchronous=True) as other:
+            ray.init(other)
+            return int(await total.remote([1, 2]))
+
+    assert asyncio.run(main()) == 3
+
+
+def test_a_cluster_in_one_process_is_joined() -> None:
+    """Scheduler and nodes share the driver's process, and Dask messages are its own calls."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        ray.init(cluster)
+        assert sum(node["Alive"] for node in ray.nodes()) == 2
+        assert ray.get([total.remote([i]) for i in range(50)], timeout=30) == list(range(50))
+        ray.shutdown()
+    gc.collect()
+
+
+def test_what_is_no_cluster_or_closed_is_refused(cluster: LocalCluster) -> None:
+    with pytest.raises(TypeError, match=r"a distributed\.Client or a cluster object"):
+        ray.init(object())
+    with Client(cluster, set_as_default=False) as gone:
+        pass
+    with pytest.raises(ConnectionError, match="closed"):
+        ray.init(gone)
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as ended:
+        pass
+    with pytest.raises(ConnectionError, match="closed"):
+        ray.init(ended)
+
+
+def test_resources_with_a_cluster_are_refused(cluster: LocalCluster) -> None:
+    with pytest.raises(ValueError, match="belong to the cluster"):
+        ray.init(cluster, num_cpus=2)
+
+
+@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "stored"])
+def test_a_dask_future_is_an_argument(client: Client, size: int) -> None:
+    ray.init(client)
+    assert ray.get(total.remote(client.submit(np.ones, size)), timeout=30) == size
+
+
+def test_a_failed_dask_future_is_a_failed_ref(client: Client) -> None:
+    ray.init(client)
+
+    def fail() -> None:
+        raise KeyError("missing")
+
+    with pytest.raises(KeyError):
+        ray.get(total.remote(client.submit(fail)), timeout=30)
+
+
+@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "stored"])
+def test_a_ref_is_a_dask_future_that_outlives_it(client: Client, size: int) -> None:
+    """The object's space is used again when the ref is gone: Dask has a value of its own."""
+    ray.init(client)
+    ref = ray.put(np.ones(size))
+    future = ref.dask_future()
+    assert client.submit(np.sum, future).result(timeout=20) == size
+    del ref
+    others = [ray.put(np.zeros(size)) for _ in range(5)]
+    assert client.submit(np.sum, future, pure=False).result(timeout=20) == size
+    del others
+
+
+def test_a_dask_future_of_a_failed_ref_raises(client: Client) -> None:
+    ray.init(client)
+    with pytest.raises(ray.exceptions.RayTaskError):
+        total.remote(object()).dask_future()
+
+
+def test_an_executor_makes_dask_futures_and_imports_dask_only_then(client: Client) -> None:
+    ray.init(client)
+
+    @ray.remote
+    def task() -> tuple[bool, int]:
+        import sys
+
+        early = "distributed" in sys.modules
+        future = ray.put(np.ones(200_000)).dask_future()
+        return early, int(future.result(timeout=20).sum())
+
+    assert ray.get(task.remote(), timeout=40) == (False, 200_000)
