@@ -4,6 +4,7 @@
 #   make test         all tests          (PYTEST_ARGS="-k wait -x" for some)
 #   make lint         ruff and mypy
 #   make bench-quick  a minute against Ray;  make bench  all of it
+#   make bench-table  the README's figures, from the newest results that git knows
 
 PYTHON ?= python3
 RAY_VERSION ?= 2.60.0
@@ -26,7 +27,7 @@ $(PYTHON) -m venv $(1) >/dev/null 2>&1 || { \
 	$(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
 endef
 
-.PHONY: help venv demo test lint bench-quick bench clean
+.PHONY: help venv demo test lint bench-quick bench bench-table clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,9 @@ bench-quick: $(BENCH_READY) $(RAY_READY)
 
 bench: $(BENCH_READY) $(RAY_READY)
 	$(COMPARE) --python dask=$(BIN)/python $(BENCH_ARGS)
+
+bench-table: $(READY)
+	$(BIN)/python -m benchmarks.readme_table
 
 clean:
 	rm -rf .venv .venv-ray .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

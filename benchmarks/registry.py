@@ -26,7 +26,10 @@ from benchmarks.meter import Meter
 Figures = float | tuple[float, ...]
 Run = Callable[[Any, Meter], Figures]
 
-SUBJECTS = ("tasks", "actors", "async_actors", "objects", "patterns", "scaling", "lifecycle")
+SUBJECTS = (
+    "tasks", "actors", "async_actors", "objects", "patterns", "scaling", "placement_groups",
+    "lifecycle",
+)  # fmt: skip
 
 
 class Better(str, Enum):

@@ -102,13 +102,14 @@ def machine() -> dict[str, Any]:
 def table(lines: Iterable[dict[str, Any]], modules: Sequence[str]) -> str:
     """Lay out `lines` (as `Results.lines` gives them) as text, with a verdict for each."""
     head = ["workload", "unit", *modules, "ratio", "goal", ""]
-    body = [_cells(line, modules) for line in lines]
+    body = [cells(line, modules) for line in lines]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     rows = [_joined(row, widths) for row in [head, ["-" * w for w in widths], *body]]
     return "\n".join(rows)
 
 
-def _cells(line: dict[str, Any], modules: Sequence[str]) -> list[str]:
+def cells(line: dict[str, Any], modules: Sequence[str]) -> list[str]:
+    """Give one row of the table: title, unit, a median a module, ratio, goal, verdict."""
     values = [_value(line, module) for module in modules]
     ratio = NOTHING if line["ratio"] is None else f"{line['ratio']:.3g}"
     return [line["title"], line["unit"], *values, ratio, _goal(line), _verdict(line)]

@@ -19,14 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module", name="cli")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
-    """Runs commands with a directory of their own for sessions; stops what they have started."""
+    """Runs commands with a directory of their own for sessions; stops what they have started.
+
+    Other clusters of the user are out of their sight, and of `stop`'s.
+    """
     folder = f"/tmp/rodcli-{os.getpid()}"
     os.makedirs(folder, mode=0o700)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "ray_on_dask.cli", *words], text=True, timeout=60,
-            capture_output=True, cwd=ROOT, env={**os.environ, "TMPDIR": folder},
+            capture_output=True, cwd=ROOT, env={**os.environ, "DASK_RAY_ON_DASK__TEMP_DIR": folder},
         )  # fmt: skip
 
     yield run

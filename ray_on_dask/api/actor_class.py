@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import time
 from typing import Any, NoReturn
 
 from ray_on_dask.api.actor_handle import ActorHandle, Methods, handle_for
@@ -107,9 +108,11 @@ class ActorClass:
         name = options.get("name") or ""
         id = bytes.fromhex(session.name) + os.urandom(8)
         if name:
-            taken = session.asking.ask(
-                "reserve_actor_name", name=name, namespace=namespace, actor=id
-            )
+            wanted = {"name": name, "namespace": namespace, "actor": id}
+            taken = session.asking.ask("reserve_actor_name", **wanted)
+            while taken and not taken["actor"] and options.get("get_if_exists"):
+                time.sleep(0.01)  # another process is about to make it, or dies
+                taken = session.asking.ask("reserve_actor_name", **wanted)
             if taken:
                 return self._taken(session, taken, name, namespace, options)
         spec = self._spec(session, id, args, kwargs, options, name, namespace)
@@ -136,7 +139,7 @@ class ActorClass:
         if args or kwargs:
             packed = arguments.pack(session, args, kwargs, "argument")
         placement, lifetime = resources_of(options, "actor")
-        strategy, group, _ = strategy_of(options, lifetime, session)
+        strategy, group, captures = strategy_of(options, lifetime, session)
         if group:
             placement = dict(lifetime)
         is_async = self.methods.is_async
@@ -156,7 +159,7 @@ class ActorClass:
             max_concurrency=concurrency, concurrency_groups=groups, is_async=is_async,
             max_pending_calls=_or(options.get("max_pending_calls"), -1), out_of_order=out_of_order,
             runtime_env=runtime_env(options, session), strategy=strategy, methods=self.methods.pickle(),
-            placement_group=group,
+            placement_group=group, captures=captures,
         )  # fmt: skip
         return spec, packed
 

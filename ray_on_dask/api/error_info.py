@@ -7,7 +7,6 @@ from typing import Any
 
 from ray_on_dask.api import session as sessions
 
-
 #: Seconds for the error log to come up.
 PATIENCE = 5.0
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 from ray_on_dask.api.actor_class import ActorClass
 from ray_on_dask.api.options import actor_options, task_options
@@ -16,12 +15,6 @@ _HOW = (
     "'num_gpus', 'memory', 'resources', 'max_calls', 'max_restarts', and others by keyword, for "
     "example '@ray.remote(num_returns=2, resources={\"Custom\": 1})'."
 )
-
-
-@overload
-def remote(target: Callable[..., Any], /) -> Any: ...
-@overload
-def remote(**options: Any) -> Callable[[Any], Any]: ...
 
 
 def remote(*args: Any, **options: Any) -> Any:

@@ -43,6 +43,8 @@ class RemoteFunction:
         #: Pickle of the function and the refs in it, and the session that they belong to.
         self._pickled: tuple[bytes, list[Any]] | None = None
         self._session: object = None
+        #: The session and placement group that `_prepared` was made in.
+        self._surroundings: object = None
         self._prepared: PreparedCall | None = None
         self._pickling = False
         self.__doc__ = function.__doc__
@@ -73,7 +75,7 @@ class RemoteFunction:
             if session is None:
                 return self._run_here(self._default_options, args, kwargs)
             prepared = self._prepared
-            if prepared is None or self._session is not session.session:
+            if prepared is None or self._surroundings is not session.surroundings:
                 prepared = self._prepare(session)
             self._signature.check(args, kwargs)
             return session.submitting.submit(prepared, args, kwargs)
@@ -119,7 +121,7 @@ class RemoteFunction:
     def _prepare(self, session: Any) -> PreparedCall:
         check_at_call(self._default_options)
         self._prepared = prepared = self._plan(session, self._default_options)
-        self._session = session.session
+        self._surroundings = session.surroundings
         return prepared
 
     def _define(self, session: Any) -> bytes:
@@ -182,7 +184,7 @@ class OptionedFunction:
     def __init__(self, function: RemoteFunction, options: dict[str, Any]):
         self._function = function
         self._options = options
-        self._session: object = None
+        self._surroundings: object = None
         self._prepared: PreparedCall | None = None
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -191,10 +193,10 @@ class OptionedFunction:
         session = running_session()
         if session is None:
             return function._run_here(self._options, args, kwargs)
-        if self._prepared is None or self._session is not session.session:
+        if self._prepared is None or self._surroundings is not session.surroundings:
             check_at_call(self._options)
             self._prepared = function._plan(session, self._options)
-            self._session = session.session
+            self._surroundings = session.surroundings
         function._signature.check(args, kwargs)
         return session.submitting.submit(self._prepared, args, kwargs)
 

@@ -23,6 +23,8 @@ def strategy_of(
             options.get("placement_group_bundle_index", -1),
             options.get("placement_group_capture_child_tasks"),
         )
+    if strategy is None and group == "default" and (inherited := session.inherited_group()):
+        strategy = _inherited(inherited)
     if strategy is None or isinstance(strategy, str):
         labels = options.get("label_selector")
         if labels:
@@ -30,6 +32,16 @@ def strategy_of(
         return strategy or "DEFAULT", b"", False
     found: tuple[str, bytes, bool] = strategy._as_class(resources)
     return found
+
+
+def _inherited(group: bytes) -> Any:
+    """The strategy of what is launched by a task that captures its children."""
+    from ray_on_dask.ids import PlacementGroupID
+    from ray_on_dask.util.placement_group import PlacementGroup
+    from ray_on_dask.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    handle = PlacementGroup(PlacementGroupID(group))
+    return PlacementGroupSchedulingStrategy(handle, placement_group_capture_child_tasks=True)
 
 
 def _selector(labels: dict[str, str]) -> dict[str, list[Any]]:

@@ -62,8 +62,8 @@ class ControlStore:
             m.Demand: self._demand,
             m.LeaseStarted: self._lease_started,
             m.ReturnLease: self._return_lease,
-            m.LeaseEnded: self._lease_ended,
-            m.Blocked: self._blocked,
+            m.LeaseEnded: lambda who, msg, now: self._end(msg.lease, now),
+            m.Blocked: lambda who, msg, now: self.leases.blocked(msg.lease, now),
             m.Unblocked: self._unblocked,
             m.Promote: lambda who, msg, now: self.directory.promote(who, msg),
             m.Resolve: lambda who, msg, now: self.directory.resolve(who, msg),
@@ -80,13 +80,11 @@ class ControlStore:
             m.KillActor: lambda who, msg, now: self.actors.kill(who, msg, now),
             m.ActorExiting: lambda who, msg, now: self.actors.exiting(who, msg, now),
             m.ActorStillborn: self._stillborn,
-            m.Ask: self._ask,
+            m.Ask: lambda who, msg, now: self.questions.answer(who, msg, now),
             m.LogLines: self._log_lines,
             m.TaskEvents: lambda who, msg, now: [Record(msg, self.node_of(who))],
             m.ErrorRecord: self._error_record,
-            m.CreateGroup: self.group_handlers.create,
-            m.RemoveGroup: self.group_handlers.remove,
-            m.WatchGroup: self.group_handlers.watch,
+            **self.group_handlers.table(),
         }
 
     # -- messages ----------------------------------------------------------------------
@@ -262,7 +260,7 @@ class ControlStore:
             return list(self.actors.started(*self._for_actor[lease.id], msg.executor, msg.address,
                                             msg.pid))  # fmt: skip
         owner = lease.demand.owner
-        if owner not in self.members:
+        if owner not in self.members or lease.ending:
             return [i.Send(msg.executor, m.EndLease(lease.id))]
         granted = m.Granted(lease.id, lease.demand.key[1], msg.executor, msg.address, sender)
         return [i.Send(owner, granted)]
@@ -284,17 +282,11 @@ class ControlStore:
         demand.wanted = max(0, min(demand.wanted, len(demand.leases) - 1))
         return out + self._end(lease.id, now)
 
-    def _lease_ended(self, sender: str, msg: m.LeaseEnded, now: float) -> Out:
-        return self._end(msg.lease, now)
-
     def _end(self, id: int, now: float) -> Out:
         lease = self.leases.leases.get(id)
         if lease is not None and lease.executor:
             self.serving.get(lease.executor, set()).discard(id)
         return list(self.leases.ended(id, now))
-
-    def _blocked(self, sender: str, msg: m.Blocked, now: float) -> Out:
-        return list(self.leases.blocked(msg.lease, now))
 
     def _unblocked(self, sender: str, msg: m.Unblocked, now: float) -> Out:
         self.leases.unblocked(msg.lease)
@@ -339,8 +331,9 @@ class ControlStore:
             want.placement, want.strategy, want.runtime_env, name=want.name
         )
         owner = f"actor:{want.actor.hex()}"
-        if self.groups.entered((owner, want.incarnation), want.placement):
-            return self.group_handlers.end_actor(owner, spec.within, False, now)
+        refusal = self.group_handlers.refuse_actor(owner, want, now)
+        if refusal:
+            return refusal
         return list(
             self.leases.demand(
                 owner, want.incarnation, 1, now, spec=spec,
@@ -358,9 +351,6 @@ class ControlStore:
         return out
 
     # -- the rest ---------------------------------------------------------------------------------
-
-    def _ask(self, sender: str, msg: m.Ask, now: float) -> Out:
-        return self.questions.answer(sender, msg, now)
 
     def _log_lines(self, sender: str, msg: m.LogLines, now: float) -> Out:
         job = self.jobs.get(msg.job)

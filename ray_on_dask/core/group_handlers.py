@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core import instructions as i
 from ray_on_dask.core.group_record import EndUser
 from ray_on_dask.core.lease_records import Demand
+from ray_on_dask.core.resources import group_of
 from ray_on_dask.wire import messages as m
 
 if TYPE_CHECKING:
@@ -21,18 +23,18 @@ class GroupHandlers:
     def __init__(self, store: ControlStore) -> None:
         self.store = store
 
+    def table(self) -> dict[type, Callable[[str, Any, float], Out]]:
+        """What handles which message."""
+        return {
+            m.CreateGroup: self.create,
+            m.RemoveGroup: lambda who, msg, now: self.store.groups.remove(msg.id, now),
+            m.WatchGroup: lambda who, msg, now: self.store.groups.watch(who, msg.id),
+        }
+
     def create(self, sender: str, msg: m.CreateGroup, now: float) -> Out:
         """A process wants a group."""
         member = self.store.members.get(sender)
         return self.store.groups.create(sender, member.job if member else 0, msg, now)
-
-    def remove(self, sender: str, msg: m.RemoveGroup, now: float) -> Out:
-        """A process wants a group gone."""
-        return self.store.groups.remove(msg.id, now)
-
-    def watch(self, sender: str, msg: m.WatchGroup, now: float) -> Out:
-        """A process wants to know about a group."""
-        return self.store.groups.watch(sender, msg.id)
 
     def end_user(self, what: EndUser, now: float) -> Out:
         """A group is gone: end what runs in it or waits for it."""
@@ -55,6 +57,12 @@ class GroupHandlers:
             else:
                 out += self.store._end(lease.id, now)
         return out
+
+    def refuse_actor(self, owner: str, want: i.WantActor, now: float) -> Out:
+        """The end of an actor that wants a group that is gone, nothing if it may wait."""
+        if not self.store.groups.entered((owner, want.incarnation), want.placement):
+            return []
+        return self.end_actor(owner, group_of(want.placement), False, now)
 
     def end_actor(self, owner: str, group: str, placed: bool, now: float) -> Out:
         """An actor's group is gone (`owner` is its name among demands)."""

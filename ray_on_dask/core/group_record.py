@@ -51,6 +51,8 @@ class Group:
     state: str = PENDING
     #: {bundle: its seat}; all of them if the state is CREATED.
     seats: dict[int, Seat] = field(default_factory=dict)
+    #: Where the bundles were when it was removed.
+    was_at: dict[int, str] = field(default_factory=dict)
     #: Since when it waits for room; when it last got it, when it was removed.
     since: float = 0.0
     placed: float = 0.0
@@ -106,7 +108,7 @@ class Group:
         return {
             "id": self.id, "name": self.name, "namespace": self.namespace, "job": self.job,
             "bundles": self.bundle_specs(), "strategy": self.strategy, "state": self.state,
-            "nodes": {index: seat.node for index, seat in self.seats.items()},
+            "nodes": self.was_at or {index: seat.node for index, seat in self.seats.items()},
             "detached": self.detached, "created": self.created, "placed": self.placed,
             "ended": self.ended, "infeasible": self.warned, "refused": self.refused,
             "creator": self.creator,

@@ -38,6 +38,7 @@ REMOVED_KEPT = 10_000
 WARN_AFTER = 1.0
 #: Users of a group that are remembered before those that are gone are looked for.
 _MANY_USERS = 64
+_GONE = "The task's placement group was removed before the task could run."
 
 Out = list[Any]
 
@@ -107,10 +108,11 @@ class PlacementGroups:
         if group.state != CREATED:
             self._wait_no_more(group)
         group.state, group.ended = REMOVED, now
+        group.was_at = {index: seat.node for index, seat in group.seats.items()}
         if self.names.get(group.key) == group.id:
             del self.names[group.key]
         users = self._users.pop(group.hex, ())
-        error = self.make_error("TaskPlacementGroupRemoved", {"message": ""}) if users else b""
+        error = self.make_error("TaskPlacementGroupRemoved", {"message": _GONE}) if users else b""
         out: Out = [EndUser(key, group.hex, error) for key in users]
         out += self.room.let_go(group, now)
         out += self._tell(group)
@@ -176,7 +178,7 @@ class PlacementGroups:
         if not group:
             return b""
         if group in self._buried:
-            return self.make_error("TaskPlacementGroupRemoved", {"message": ""})
+            return self.make_error("TaskPlacementGroupRemoved", {"message": _GONE})
         users = self._users.setdefault(group, set())
         users.add(key)
         if len(users) > 2 * len(self.leases.demands) + _MANY_USERS:

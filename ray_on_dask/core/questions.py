@@ -95,6 +95,17 @@ class Questions:
     def _about_actors(self, sender: str) -> list[dict[str, Any]]:
         return self.store.actors.actors()
 
+    def _about_placement_groups(self, sender: str) -> list[dict[str, Any]]:
+        return self.store.groups.listed()
+
+    def _about_placement_group(self, sender: str, id: bytes) -> dict[str, Any]:
+        return self.store.groups.about(id)
+
+    def _about_find_placement_group(
+        self, sender: str, name: str, namespace: str
+    ) -> dict[str, Any]:
+        return self.store.groups.find(name, namespace)
+
     def _about_get_actor(self, sender: str, name: str, namespace: str) -> dict[str, Any]:
         try:
             return self.store.actors.get_actor(name, namespace)

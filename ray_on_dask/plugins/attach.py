@@ -68,7 +68,8 @@ def _locate(options: Any, address: str | None) -> tuple[SessionFile | None, str]
         address = get_address(address, password)
     if "://" not in address:
         address = f"tcp://{address}"
-    return next((x for x in files if x.scheduler == address and x.alive), None), address
+    # The node that has been there for longest will probably be there for longest.
+    return next((x for x in reversed(files) if x.scheduler == address and x.alive), None), address
 
 
 def _same_server(url: str, address: str) -> bool:

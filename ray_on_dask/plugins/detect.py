@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from ray_on_dask.config import setting
 from ray_on_dask.core.resources import UNITS, to_units
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.plugins.node import NodeOptions
@@ -105,6 +106,7 @@ def node_options(
     count = len(found) if count is None else int(count)
     types = {kind for _, kind in (found or gpus())} if count else set()
     ids = [id for id, _ in found][:count] or list(range(count))
+    temp_dir = temp_dir or setting("temp-dir")
     # Several workers on one host have a share of its memory each.
     available = dask.worker_memory(worker) or memory_limit()
     capacity = store_capacity(object_store_memory, plasma_directory, available)

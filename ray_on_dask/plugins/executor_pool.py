@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.gpus import Gpus
-from ray_on_dask.core.resources import GPU
+from ray_on_dask.core.resources import GPU, plain_names
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.log_reader import LogReader
 from ray_on_dask.runtime.memory_monitor import Candidate, MemoryMonitor
@@ -158,7 +158,7 @@ class ExecutorPool:
     def lease(self, msg: m.StartLease) -> None:
         """Find an executor for a lease of tasks."""
         spec = msg.spec
-        gpus = self.gpus.take(msg.lease, spec.resources.get(GPU, 0))
+        gpus = self.gpus.take(msg.lease, plain_names(spec.resources).get(GPU, 0))
         runtime_env = spec.runtime_env or msg.config.runtime_env
         function = spec.function if spec.max_calls else b""
 
@@ -179,7 +179,7 @@ class ExecutorPool:
 
     def actor(self, msg: m.StartActor) -> None:
         """Find an executor for an actor."""
-        gpus = self.gpus.take(msg.lease, msg.spec.lifetime.get(GPU, 0))
+        gpus = self.gpus.take(msg.lease, plain_names(msg.spec.lifetime).get(GPU, 0))
         runtime_env = msg.spec.runtime_env or msg.config.runtime_env
 
         def begin(record: ExecutorRecord) -> None:
@@ -281,6 +281,12 @@ class ExecutorPool:
             record.doom = record.doom or reason
             if record.pid:
                 self.node.zygote.kill(record.pid)
+
+    def kill_lease(self, lease: int, reason: str) -> None:
+        """End the executor that serves a lease."""
+        record = self.by_lease.get(lease)
+        if record is not None:
+            self.kill(record.name, reason)
 
     def end_job(self, job: int) -> None:
         """The driver is gone: so are its executors."""

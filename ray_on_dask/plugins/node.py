@@ -91,6 +91,7 @@ class NodeManager:
             m.OwnerGone: self._owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
+            m.KillLease: lambda message: self.pool.kill_lease(message.lease, message.reason),
         }
 
     @staticmethod

@@ -15,8 +15,7 @@ from tornado.ioloop import PeriodicCallback
 from ray_on_dask import __version__
 from ray_on_dask.core.control import ControlStore, Member, NodeFacts, Record
 from ray_on_dask.core.instructions import Send
-from ray_on_dask.plugins import _dask_compat as dask
-from ray_on_dask.plugins import local_nodes
+from ray_on_dask.plugins import _dask_compat as dask, local_nodes
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.records import Records
@@ -117,6 +116,7 @@ class ControlPlugin(SchedulerPlugin):
         self._ticker.start()
         if self.node_plugin is not None:
             self.log.start(scheduler.address)
+            self.session.setdefault("dashboard_url", dask.dashboard_url(scheduler))
             self.failures |= await dask.add_worker_plugin(scheduler, self.node_plugin)
 
     # -- nodes ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ray_on_dask.config import setting
 from ray_on_dask.runtime.directories import session_roots
 
 NAME = "cluster.json"
@@ -56,9 +57,15 @@ class SessionFile:
 
 
 def session_files(temp_dir: str | None = None) -> list[SessionFile]:
-    """Nodes of this user on this host, the latest first; those of dead nodes may be among them."""
+    """Nodes of this user on this host, the latest first; those of dead nodes may be among them.
+
+    Parameters
+    ----------
+    temp_dir : str, optional
+        Where to look, by default where sessions lie by default.
+    """
     found = []
-    for root in session_roots(temp_dir):
+    for root in session_roots(temp_dir or setting("temp-dir")):
         for path in root.glob(f"*/{NAME}"):
             try:
                 found.append((path.stat().st_mtime, _read(path)))

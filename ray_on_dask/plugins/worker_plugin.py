@@ -10,8 +10,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from ray_on_dask.core.stored_objects import Stored
-from ray_on_dask.plugins import _dask_compat as dask
-from ray_on_dask.plugins import local_nodes, preload
+from ray_on_dask.plugins import _dask_compat as dask, local_nodes, preload
 from ray_on_dask.plugins.detect import node_options
 from ray_on_dask.plugins.node import NodeManager
 from ray_on_dask.plugins.object_keys import ObjectKeys

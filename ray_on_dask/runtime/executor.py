@@ -61,6 +61,9 @@ class Executor(Process):
         self.running: m.Task | None = None
         self.running_lease = 0
         self.retiring = ""
+        self._inherited = b""
+        #: {placement group: what stands for it as `surroundings`}.
+        self._groups: dict[bytes, object] = {}
         self.main = threading.get_ident()
         self.ip = params["ip"]
         self.events = Events(self)
@@ -198,6 +201,8 @@ class Executor(Process):
         self.page.running = task.id
         self.running, self.running_lease = task, lease
         self.current_task = task.id
+        if task.placement_group:
+            self.inherit(task.placement_group)
         output.begin(task.name)
         if self.config.id_seed is not None:
             self.task_ids = TaskIds.seeded(self.config.id_seed, task.id, task.attempt)
@@ -206,9 +211,20 @@ class Executor(Process):
         """The main thread has come out of it."""
         self.running = None
         self.current_task = b""
+        if task.placement_group:
+            self.inherit(b"")
         self.interrupts.task_over()
         output.end()
         self.page.running = b""
+
+    def inherit(self, group: bytes) -> None:
+        """What is launched from now on goes into this placement group, b"" for none."""
+        self._inherited = group
+        self.surroundings = self._groups.setdefault(group, object()) if group else self.session
+
+    def inherited_group(self) -> bytes:
+        """The placement group of what is launched here."""
+        return self._inherited
 
     def settle_trial(self) -> None:
         """Register the refs that the task has kept of its arguments, before it replies."""
@@ -287,6 +303,8 @@ class Executor(Process):
     def on_become_actor(self, channel: Channel, message: m.BecomeActor) -> None:
         """This executor is an actor from now on, for life."""
         self.host = ActorHost(self, message)
+        if message.spec.captures:
+            self.inherit(message.spec.placement_group)
         self.nudge()
 
     def may_end(self) -> bool:

@@ -91,6 +91,7 @@ def _add_actor(found: Here, host: Any, task: Any) -> None:
     found.is_async, found.restarts = spec.is_async, host.incarnation
     found.runtime_env = spec.runtime_env or found.runtime_env
     found.placement_group = spec.placement_group or found.placement_group
+    found.captures = spec.captures
     cls = type(host.instance)
     if task is not None:
         method = task.method or "__init__"

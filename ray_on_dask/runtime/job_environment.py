@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ray_on_dask.core.resources import CPU, UNITS
+from ray_on_dask.core.resources import CPU, GPU, UNITS, plain_names
 from ray_on_dask.wire.messages import Adopt, BeginLease
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def begin_lease(message: BeginLease) -> None:
     """Show the lease's GPUs, and use as many threads as it has CPUs."""
     global _gpus
     _gpus = list(message.gpus)
-    if message.spec.resources.get("GPU") or message.gpus:
+    resources = plain_names(message.spec.resources)
+    if resources.get(GPU) or message.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, message.gpus))
-    use_threads(max(1, message.spec.resources.get(CPU, 0) // UNITS))
+    use_threads(max(1, resources.get(CPU, 0) // UNITS))
 
 
 def gpu_ids() -> list[int]:

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ray_on_dask.core.resources import plain_names
 from ray_on_dask.ids import TaskIds
 from ray_on_dask.runtime.actor_calls import ActorCalls
 from ray_on_dask.runtime.asking import Asking
 from ray_on_dask.runtime.creating import Creating
 from ray_on_dask.runtime.function_table import Functions
 from ray_on_dask.runtime.getting import Getting
+from ray_on_dask.runtime.groups import Groups
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped
 from ray_on_dask.runtime.references import References
 from ray_on_dask.runtime.storing import Storing
@@ -65,6 +67,8 @@ class Process:
         self.prefix = b""
         #: Raises a number each session: what was prepared in an earlier one is prepared anew.
         self.session = object()
+        #: Likewise for the session and the placement group that is handed down in it.
+        self.surroundings: object = self.session
         self.reactor = Reactor(self.tick, self.interval)
         self._hub_out: list[object] = []
         self._callbacks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -82,6 +86,7 @@ class Process:
         self.creating = Creating(self)
         self.streams = Streams(self)
         self.asking = Asking(self)
+        self.groups = Groups(self)
         self.handlers: dict[type, Callable[[Channel, Any], None]] = {
             m.Results: self.submitting.on_results,
             m.GivenBack: self.submitting.on_given_back,
@@ -97,6 +102,7 @@ class Process:
             m.SpaceFreed: self.storing.on_space_freed,
             m.Synced: self.asking.on_synced,
             m.Answer: self.asking.on_answer,
+            m.GroupState: self.groups.on_state,
         }
         self.hub = Channel(connect(hub), self.reactor, self.on_messages, self.on_hub_closed)
 
@@ -186,9 +192,14 @@ class Process:
     def slots_for(self, resources: dict[str, int]) -> int:
         """How many leases of these resources the cluster could grant at once, as far as known."""
         slots = [
-            self.cluster.get(name, 0) // units for name, units in resources.items() if units > 0
-        ]
+            self.cluster.get(name, 0) // units
+            for name, units in plain_names(resources).items() if units > 0
+        ]  # fmt: skip
         return max(1, min(slots, default=16))
+
+    def inherited_group(self) -> bytes:
+        """The placement group that the calling code hands down to what it launches."""
+        return b""
 
     def placement_group_for(self, call: Any) -> bytes:
         """The placement group that a call's task hands down to its children."""

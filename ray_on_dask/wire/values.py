@@ -143,3 +143,5 @@ class ActorSpec(msgspec.Struct, frozen=True, array_like=True):
     methods: bytes = b""
     checkpoint_interval: int = 0
     placement_group: bytes = b""
+    #: Whether what the actor launches goes into its placement group as well.
+    captures: bool = False

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
@@ -98,11 +99,13 @@ class Driver:
     def __init__(self, body: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PREAMBLE + body], cwd=ROOT, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=(errors := tempfile.TemporaryFile("w+")), text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, "the driver has died"
+        errors.seek(0)
+        assert line, f"the driver has died:\n{errors.read()}"
+        errors.close()
         self.facts = json.loads(line)
         self.session = Session(
             self.facts["head"], self.facts["session_dir"], self.facts["shm"]

@@ -123,3 +123,23 @@ def test_a_task_that_a_task_launches_is_served(ray, stream):
         return ray.get(child.remote())
 
     assert served_within(2 * LIMIT, ray, parent.remote()) == "served"
+
+
+def test_a_second_driver_is_served_while_the_first_streams(ray_session, start_driver):
+    """Its task, its task of another class, and its actor."""
+    driver = start_driver(STREAM)
+    ray = ray_session(address=driver.facts["address"], num_cpus=None)
+
+    @ray.remote
+    def task():
+        return "served"
+
+    @ray.remote(num_cpus=1)
+    class Actor:
+        def call(self):
+            return "served"
+
+    assert served_within(LIMIT, ray, task.remote()) == "served"
+    assert served_within(LIMIT, ray, task.options(num_cpus=2).remote()) == "served"
+    assert served_within(LIMIT, ray, Actor.remote().call.remote()) == "served"
+    ray.shutdown()

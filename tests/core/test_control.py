@@ -186,6 +186,20 @@ def test_another_driver_is_served_within_a_second(cluster):
     assert granted(seen) == [("e", "x3")]
 
 
+def test_a_lease_that_was_called_back_before_it_started_ends_when_it_does(cluster):
+    """Its executor takes seconds to come up (a fresh interpreter); there is nobody to tell yet."""
+    cluster.process("e")
+    cluster.quick = False
+    cluster.say("d", m.Demand(1, 99, CPU))
+    cluster.say("e", m.Demand(1, 1, CPU))
+    cluster.at(1.6)
+    seen = [x for node, lease in cluster.starting for x in cluster.started(node, lease)]
+    assert len(granted(seen)) == 1
+    (ended,) = [msg.lease for _, msg in seen if type(msg) is m.EndLease]
+    cluster.quick = True
+    assert granted(cluster.say(f"x{ended}", m.LeaseEnded(ended))) == [("e", "x3")]
+
+
 def test_people_are_told_of_what_cannot_run(cluster):
     cluster.say("d", m.Demand(1, 1, m.SchedulingClass({"GPU": UNITS}, name="train")))
     ((to, warning),) = cluster.at(2.5)

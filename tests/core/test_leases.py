@@ -26,7 +26,7 @@ class Cluster(Leases):
         ))  # fmt: skip
 
     def short(self, decisions):
-        """("x", "n"): x is granted a lease on n; ("-", id): called back; ("!", text): infeasible."""
+        """("x", "n"): x is granted a lease on n; ("-", id): called back; ("!", text): hopeless."""
         self.validate()
         found = []
         for what in decisions:

@@ -1,4 +1,4 @@
-"""Leases under events in any order: exact ledgers, nothing left ungranted that fits, no starving."""
+"""Leases under events in any order: exact ledgers, what fits is granted, nobody starves."""
 
 from __future__ import annotations
 

@@ -339,7 +339,7 @@ def test_when_all_is_done_the_demand_is_withdrawn(owner):
     assert owner.classes[1].wanted == 0 and not owner.busy
 
 
-# -- hurry, cancel ------------------------------------------------------------------------------------
+# -- hurry, cancel -------------------------------------------------------------------
 
 
 def test_what_somebody_waits_for_goes_first_and_makes_the_demand_urgent(owner):

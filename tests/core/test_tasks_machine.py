@@ -1,4 +1,4 @@
-"""An owner's tasks against a simulated cluster, events in any order: each task ends exactly once."""
+"""An owner's tasks and a simulated cluster, events in any order: each task ends exactly once."""
 
 from __future__ import annotations
 
@@ -251,8 +251,9 @@ class TestTwoTasksThatMeet:
 
     def test_all_orders_of_short_and_waiting_tasks(self):
         for learned in (0.0, 1e-5, 0.001, 0.02):
-            for pattern in ("W.r", "W..........r", "..W....r...", "WWrr", "W.W.r.r", "." * 40 + "Wr"):
+            for pattern in ("W.r", "W..........r", "..W....r...", "WWrr", "W.W.r.r"):
                 self.play(pattern, learned)
+            self.play("." * 40 + "Wr", learned)
 
     @staticmethod
     def play(pattern, learned):

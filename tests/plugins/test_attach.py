@@ -47,7 +47,8 @@ def node_processes(count: int) -> list[Any]:
 def test_a_driver_makes_nodes_of_the_workers_of_a_plain_cluster(
     dask_cluster: Any, until: Any, nanny: bool
 ) -> None:
-    ray.init(dask_cluster.start(2, nanny=nanny))
+    context = ray.init(dask_cluster.start(2, nanny=nanny))
+    assert context["webui_url"].startswith("http://127.0.0.1:")
     until(lambda: nodes_alive() == 2)
     assert ray.cluster_resources()["CPU"] == 2
     assert len(set(ray.get(node_processes(20), timeout=30))) == 2

@@ -97,7 +97,7 @@ def test_the_lead_is_not_handed_to_one_who_is_done_and_lost_there(three):
 
     The leader hands the lead to the first follower, which does not want it any more.
     """
-    waiters, results, other = three
+    _waiters, results, other = three
     other.sendall(pack(m.Sync(0)) + pack(m.Sync(1)))
     until(lambda: len(results) == 2)
     other.sendall(pack(m.Sync(2)))
@@ -128,7 +128,7 @@ def test_another_thread_may_end_a_wait(three, party):
 
 
 def test_closing_wakes_all_who_wait(three, party):
-    waiters, results, _ = three
+    _waiters, results, _ = three
     party.reactor.close()
     until(lambda: len(results) == 3)
     assert not any(in_time for _, in_time in results)
@@ -202,7 +202,7 @@ def test_garbage_closes_its_own_line_and_nothing_else(party, garbage):
 
 
 def test_a_line_may_be_closed_while_its_messages_are_handled(party):
-    channel, other = party.connect()
+    _channel, other = party.connect()
     party.handler = lambda channel, messages: channel.close()
     other.sendall(pack(m.Sync(1)) * 2)
     party.poll(), party.poll()
