@@ -26,10 +26,7 @@ from benchmarks.meter import Meter
 Figures = float | tuple[float, ...]
 Run = Callable[[Any, Meter], Figures]
 
-SUBJECTS = (
-    "tasks", "actors", "async_actors", "objects", "patterns", "scaling", "placement_groups",
-    "lifecycle",
-)  # fmt: skip
+SUBJECTS = ("tasks", "actors", "async_actors", "objects", "patterns", "scaling", "lifecycle")
 
 
 class Better(str, Enum):

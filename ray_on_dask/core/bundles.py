@@ -34,7 +34,7 @@ class Wanted:
         The node that is to be tried first, "" for none (STRICT_PACK).
     """
 
-    bundles: dict[int, Units]
+    bundles: Mapping[int, Units]
     strategy: str = "PACK"
     used: dict[str, int] = field(default_factory=dict)
     target: str = ""
@@ -84,7 +84,7 @@ def _strict_pack(wanted: Wanted, room: Room) -> Plan | None:
     return None
 
 
-# -- PACK ---------------------------------------------------------------------------------
+# -- PACK ------------------------------------------------------------------------------
 
 
 def _pack(wanted: Wanted, room: Room) -> Plan | None:
@@ -109,7 +109,7 @@ def _pack_greedily(wanted: Wanted, room: Room) -> Plan | None:
     return out
 
 
-def _alike(bundles: dict[int, Units]) -> list[tuple[Units, list[int]]]:
+def _alike(bundles: Mapping[int, Units]) -> list[tuple[Units, list[int]]]:
     """Bundles by what they need, the largest needs first."""
     kinds: dict[tuple[tuple[str, int], ...], list[int]] = {}
     for index in _largest_first(bundles):
@@ -143,12 +143,12 @@ def _pack_singly(wanted: Wanted, room: Room) -> Plan | None:
         able = [name for name, free in room.items() if _fits(need, free)]
         if not able:
             return None
-        out[index] = min(able, key=lambda name: sum(room[name].get(r, 0) for r in need))  # noqa: B023
+        out[index] = min(able, key=lambda name: sum(room[name].get(r, 0) for r in need))
         _take(need, room[out[index]])
     return out
 
 
-# -- SPREAD -----------------------------------------------------------------------------------
+# -- SPREAD ----------------------------------------------------------------------------
 
 
 def _spread(wanted: Wanted, room: Room) -> Plan | None:
@@ -178,7 +178,9 @@ def _strict_spread(wanted: Wanted, room: Room) -> Plan | None:
     return {index: name for name, index in holder.items()}
 
 
-def _augment(start: int, bundles: dict[int, Units], room: Room, holder: dict[str, int]) -> bool:
+def _augment(
+    start: int, bundles: Mapping[int, Units], room: Room, holder: dict[str, int]
+) -> bool:
     """Find a node for one more bundle, moving others where that makes room."""
     came: dict[str, int] = {}
     todo = [start]

@@ -10,16 +10,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ray_on_dask.core import instructions as i
-from ray_on_dask.core import leases as ls
+from ray_on_dask.core import instructions as i, leases as ls
 from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.directory import Directory
 from ray_on_dask.core.group_handlers import GroupHandlers
 from ray_on_dask.core.group_record import EndUser
-from ray_on_dask.core.members import Job as Job
-from ray_on_dask.core.members import Member as Member
-from ray_on_dask.core.members import NodeFacts as NodeFacts
-from ray_on_dask.core.members import Record as Record
+from ray_on_dask.core.members import (
+    Job as Job,
+    Member as Member,
+    NodeFacts as NodeFacts,
+    Record as Record,
+)
 from ray_on_dask.core.placement import PlacementGroups
 from ray_on_dask.core.questions import Questions
 from ray_on_dask.wire import messages as m

@@ -33,7 +33,7 @@ class GroupRoom:
         self._helped: Group | None = None
         self._keepers: dict[str, Demand] = {}
 
-    # -- what there is --------------------------------------------------------------------
+    # -- what there is -----------------------------------------------------------------
 
     def free(self, group: Group) -> Room:
         """What each node could give now, in the order of preference of the group's strategy."""
@@ -64,7 +64,7 @@ class GroupRoom:
             return units
         return units + kept.takes.get(name, 0)
 
-    # -- taking and giving ---------------------------------------------------------------------
+    # -- taking and giving -------------------------------------------------------------
 
     def take(self, group: Group, found: Plan, now: float) -> Out:
         """Seat the bundles as planned; the group's own resources appear on their nodes."""
@@ -96,7 +96,7 @@ class GroupRoom:
                     out += self.leases.ended(group.seats.pop(index).lease, now)
         return out
 
-    # -- making room ------------------------------------------------------------------------------
+    # -- making room -------------------------------------------------------------------
 
     def make(self, group: Group, fits: Callable[[Room], Plan | None], now: float) -> Out:
         """Call leases back, and keep what comes free, for a group that has waited for long."""

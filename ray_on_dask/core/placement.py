@@ -72,7 +72,7 @@ class PlacementGroups:
         #: State of the ledger when all that waits was last tried.
         self._tried = -1
 
-    # -- birth and end -------------------------------------------------------------------
+    # -- birth and end -----------------------------------------------------------------
 
     def create(self, sender: str, job: int, message: CreateGroup, now: float) -> Out:
         """Make a group; its creator is told of each change of its state."""
@@ -150,7 +150,7 @@ class PlacementGroups:
                 out += self._tell(group)
         return out
 
-    # -- who is told -----------------------------------------------------------------------
+    # -- who is told -------------------------------------------------------------------
 
     def watch(self, sender: str, id: bytes) -> Out:
         """Tell `sender` of the state now and at each change, until the group is removed."""
@@ -170,7 +170,7 @@ class PlacementGroups:
     def _tell(self, group: Group) -> Out:
         return [Send(who, GroupState(group.id, group.state)) for who in group.watchers]
 
-    # -- who is in a group --------------------------------------------------------------------
+    # -- who is in a group -------------------------------------------------------------
 
     def entered(self, key: Key, resources: Iterable[str]) -> bytes:
         """A demand for resources; a pickled error if they are of a group that has been removed."""
@@ -195,7 +195,7 @@ class PlacementGroups:
             return b""
         return self.entered(key, known.spec.resources)
 
-    # -- room ------------------------------------------------------------------------------------
+    # -- room --------------------------------------------------------------------------
 
     def due(self) -> bool:
         """Whether `work` may have something to do."""
@@ -233,7 +233,7 @@ class PlacementGroups:
             del self.removing[group.id]
         return out
 
-    # -- time --------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------
 
     def tick(self, now: float) -> Out:
         """To be called each 100 ms or so: see to it that who waits long gets room, or is told."""
@@ -277,7 +277,7 @@ class PlacementGroups:
             for group in groups.values():
                 group.warned = False
 
-    # -- questions -----------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------
 
     def about(self, id: bytes) -> dict[str, Any]:
         """Facts about a group, {} if there was none."""

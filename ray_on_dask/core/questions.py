@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.instructions import Send
+from ray_on_dask.core.metrics import Metrics
 from ray_on_dask.core.resources import as_floats
 from ray_on_dask.wire.messages import Answer, Ask
 
@@ -19,6 +20,7 @@ class Questions:
         self.store = store
         #: What the plugin knows of the session: its name, addresses.
         self.session: dict[str, Any] = {}
+        self.metrics = Metrics()
         self._known = {
             name.removeprefix("_about_"): getattr(self, name)
             for name in dir(self)
@@ -51,6 +53,7 @@ class Questions:
             "hostname": facts.hostname, "hub": facts.hub, "shm": facts.shm, "host": facts.host,
             "alive": facts.alive, "reason": facts.reason, "labels": facts.labels,
             "session_dir": facts.session_dir, "head": facts.head,
+            "started": facts.started, "ended": facts.ended,
             "resources": as_floats(total), "draining": bool(node and node.draining),
             "executors": sum(
                 x.node == facts.name and x.kind == "executor" for x in self.store.members.values()
@@ -94,6 +97,13 @@ class Questions:
 
     def _about_actors(self, sender: str) -> list[dict[str, Any]]:
         return self.store.actors.actors()
+
+    def _about_record_metrics(self, sender: str, points: list[list[Any]]) -> None:
+        for point in points:
+            self.metrics.record(*point)
+
+    def _about_metrics(self, sender: str) -> list[dict[str, Any]]:
+        return self.metrics.listed()
 
     def _about_placement_groups(self, sender: str) -> list[dict[str, Any]]:
         return self.store.groups.listed()

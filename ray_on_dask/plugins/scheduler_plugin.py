@@ -97,6 +97,7 @@ class ControlPlugin(SchedulerPlugin):
         self.records.writer = self.log
         self.store.extra = {
             "redis": self._about_redis,
+            "clock": lambda sender: [self.now(), time.time()],
             "runs": lambda sender: self.records.listed() if self.records else [],
             "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
         }

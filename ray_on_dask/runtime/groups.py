@@ -42,6 +42,8 @@ class Groups:
     def remove(self, id: bytes) -> None:
         """Have the control store remove a group; returns at once."""
         with self.process.lock:
+            if id in self.states:
+                self.states[id] = REMOVED
             self.process.to_hub(m.RemoveGroup(id))
             self.process.send_out()
 
@@ -49,6 +51,8 @@ class Groups:
         """A group has changed its state, or this is the answer to a question."""
         if message.state == REMOVED:
             self.states.pop(message.id, None)
+        elif self.states.get(message.id) == REMOVED:
+            return  # said before it heard that this process has removed the group
         else:
             self.states[message.id] = message.state
         if message.state in (CREATED, REMOVED):
@@ -58,7 +62,7 @@ class Groups:
     def _when_settled(self, id: bytes, call: Callable[[str], None]) -> None:
         """Have `call(state)` called when the group is placed or removed (under the lock)."""
         state = self.states.get(id)
-        if state == CREATED:
+        if state in (CREATED, REMOVED):
             call(state)
             return
         self._waiting.setdefault(id, []).append(call)

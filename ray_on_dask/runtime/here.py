@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from ray_on_dask.core.resources import as_floats
+from ray_on_dask.core.resources import as_floats, group_of, plain_names
 from ray_on_dask.runtime import current, job_environment
 
-#: A resource within a placement group: plain name, bundle or nothing, id of the group.
-_IN_GROUP = re.compile(r"(.+)_group_(?:\d+_)?([0-9a-f]{36})")
 #: Bytes in the id of a worker.
 _WORKER_ID_SIZE = 28
 
@@ -102,12 +99,6 @@ def _add_actor(found: Here, host: Any, task: Any) -> None:
 
 def _assigned(found: Here, resources: dict[str, int]) -> dict[str, float]:
     """Resources under their plain names; those of a placement group tell which it is."""
-    plain: dict[str, int] = {}
-    for name, units in resources.items():
-        match = _IN_GROUP.fullmatch(name)
-        if match is not None:
-            found.placement_group = found.placement_group or bytes.fromhex(match[2])
-            name = match[1]
-        if name != "bundle":
-            plain[name] = max(units, plain.get(name, 0))
-    return as_floats(plain)
+    group = group_of(resources)
+    found.placement_group = found.placement_group or bytes.fromhex(group)
+    return as_floats(plain_names(resources))

@@ -36,7 +36,10 @@ _PLACEMENT_GROUPS = (
     "placement_group", "placement_group_table", "get_placement_group",
     "get_current_placement_group", "remove_placement_group",
 )  # fmt: skip
-_MODULES = ("accelerators", "joblib", "multiprocessing", "queue", "scheduling_strategies")
+_MODULES = (
+    "accelerators", "joblib", "metrics", "multiprocessing", "queue", "scheduling_strategies",
+    "state",
+)  # fmt: skip
 
 __all__ = [
     "ActorPool", "as_completed", "deregister_serializer", "disable_log_once_globally",

@@ -17,7 +17,6 @@ from ray_on_dask.api import session as sessions
 from ray_on_dask.core.bundles import STRATEGIES
 from ray_on_dask.core.resources import to_units
 from ray_on_dask.ids import PlacementGroupID
-from ray_on_dask.runtime import current
 from ray_on_dask.wire.messages import CreateGroup
 
 #: A bundle, {resource: quantity}.
@@ -272,9 +271,6 @@ def _as_ray_shows(found: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ask(what: str, **args: Any) -> dict[str, Any]:
+def _ask(what: str, **args: Any) -> Any:
     process = sessions.running_session()
-    if process is None:
-        return {}
-    found: dict[str, Any] = process.asking.ask(what, **args)
-    return found
+    return process.asking.ask(what, **args) if process is not None else {}

@@ -28,6 +28,8 @@ from ray_on_dask.wire.channel import CHUNK, Channel, peer_is_ours
 
 #: Seconds for which the reactor's own thread leaves the lead to a thread that led last.
 GRACE = 0.003
+#: Seconds for which a wait looks around before it sleeps, and bounds of the count that decides it.
+SPIN, LUCK_MIN, LUCK_MAX = 0.00015, -8, 8
 
 
 class Waiter:
@@ -98,6 +100,8 @@ class Reactor:
         self._nap.acquire()
         self._thread: threading.Thread | None = None
         self._host = False
+        #: Above zero while short waits outnumber long ones.
+        self._luck = 0
 
     # -- what is polled -----------------------------------------------------------
 
@@ -250,8 +254,29 @@ class Reactor:
                 self._next_tick = now + interval
 
     def _await_events(self, timeout: float) -> list[tuple[int, int]]:
-        """Block. Events that an interrupt here leaves behind are told of again."""
-        return self._epoll.poll(timeout)
+        """Block. Events that an interrupt here leaves behind are told of again.
+
+        To sleep and to be woken costs tens of microseconds where the processor has gone idle
+        meanwhile, as much as a whole call. So while waits are short, the next one begins with a
+        look around for `SPIN` seconds; a few in vain, and that ends until waits are short again.
+        """
+        if not timeout:
+            return self._epoll.poll(0)
+        start = monotonic()
+        if self._luck > 0:
+            poll, end = self._epoll.poll, start + SPIN
+            while monotonic() < end:
+                events = poll(0)
+                if events:
+                    self._luck = min(self._luck + 1, LUCK_MAX)
+                    return events
+            self._luck -= 4
+        events = self._epoll.poll(timeout)
+        if monotonic() - start < SPIN:
+            self._luck = min(self._luck + 1, LUCK_MAX)
+        elif self._luck > LUCK_MIN:
+            self._luck -= 1
+        return events
 
     def _read(self, channel: Channel) -> None:
         try:

@@ -97,15 +97,15 @@ class Driver:
     """A driver program of its own process."""
 
     def __init__(self, body: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PREAMBLE + body], cwd=ROOT, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=(errors := tempfile.TemporaryFile("w+")), text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        errors.seek(0)
-        assert line, f"the driver has died:\n{errors.read()}"
-        errors.close()
+        with tempfile.TemporaryFile("w+") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PREAMBLE + body], cwd=ROOT, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            errors.seek(0)
+            assert line, f"the driver has died:\n{errors.read()}"
         self.facts = json.loads(line)
         self.session = Session(
             self.facts["head"], self.facts["session_dir"], self.facts["shm"]

@@ -51,7 +51,9 @@ class Cluster:
         self.leases.validate()
         self.groups.validate()
 
-    def create(self, number: int, bundles: list[dict[str, int]], strategy: str = "PACK", **more: Any) -> Any:
+    def create(
+        self, number: int, bundles: list[dict[str, int]], strategy: str = "PACK", **more: Any
+    ) -> Any:
         message = m.CreateGroup(group_id(number), bundles, strategy, **more)
         self.out += self.groups.create("driver", 1, message, self.now)
         self.settle()
@@ -64,7 +66,9 @@ class Cluster:
     def free(self, name: str = "CPU") -> dict[str, float]:
         return {n.name: n.ledger.free.get(name, 0) / UNITS for n in self.leases.nodes.values()}
 
-    def demand(self, owner: str, wanted: int, resources: dict[str, int], number: int = 1) -> list[Any]:
+    def demand(
+        self, owner: str, wanted: int, resources: dict[str, int], number: int = 1
+    ) -> list[Any]:
         spec = m.SchedulingClass(resources)
         key = (owner, number)
         assert not self.groups.entered(key, resources)
@@ -78,7 +82,7 @@ def nodes_of(group: Any) -> list[str]:
     return [group.seats[index].node for index in sorted(group.seats)]
 
 
-# -- strategies ---------------------------------------------------------------------
+# -- strategies ------------------------------------------------------------------------
 
 
 def test_pack_uses_as_few_nodes_as_it_can() -> None:
@@ -137,7 +141,7 @@ def test_strict_spread_moves_others_along_a_path() -> None:
     assert plan(wanted, room) == {0: "b", 1: "a", 2: "c"}
 
 
-# -- all or nothing, and back ------------------------------------------------------------
+# -- all or nothing, and back ----------------------------------------------------------
 
 
 def test_a_group_gains_resources_of_its_own() -> None:
@@ -210,11 +214,12 @@ def test_a_removed_group_refuses_newcomers() -> None:
     cluster = Cluster(a=2)
     group = cluster.create(1, [cpus(1)])
     cluster.remove(1)
-    assert cluster.groups.entered(("x", 1), [f"CPU_group_{group.hex}"]) == b"TaskPlacementGroupRemoved"
+    error = cluster.groups.entered(("x", 1), [f"CPU_group_{group.hex}"])
+    assert error == b"TaskPlacementGroupRemoved"
     assert cluster.groups.about(group_id(1))["state"] == REMOVED
 
 
-# -- names, jobs, nodes ----------------------------------------------------------------------
+# -- names, jobs, nodes ----------------------------------------------------------------
 
 
 def test_a_name_is_taken_while_its_group_lives() -> None:
@@ -259,7 +264,7 @@ def test_a_watcher_is_told_of_a_group_that_comes_later() -> None:
     assert told == {"driver", "other"}
 
 
-# -- waiting long -------------------------------------------------------------------------------
+# -- waiting long ----------------------------------------------------------------------
 
 
 def test_leases_are_called_back_for_a_group_that_waits() -> None:
@@ -297,7 +302,7 @@ def test_people_are_told_once_of_a_group_that_fits_nowhere() -> None:
     assert cluster.groups.tick(3.0) == []
 
 
-# -- the control store ------------------------------------------------------------------------------
+# -- the control store -----------------------------------------------------------------
 
 
 def control_store() -> ControlStore:
@@ -334,7 +339,7 @@ def test_a_dead_driver_leaves_nothing_of_its_groups() -> None:
     assert store.leases.nodes["node"].ledger.free == cpus(2)
 
 
-# -- properties ----------------------------------------------------------------------------------------
+# -- properties ------------------------------------------------------------------------
 
 BUNDLES = st.lists(
     st.fixed_dictionaries({"CPU": st.integers(1, 3)}, optional={"GPU": st.integers(1, 2)}),
