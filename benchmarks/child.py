@@ -106,8 +106,13 @@ def _run_process(module: Module, batch: _Batch, seconds: float, seen: Seen) -> s
     mark = processes.new_mark()
     with tempfile.TemporaryFile("w+b") as stderr:
         child = subprocess.Popen(
-            _command(module, batch.workloads, seconds), cwd=ROOT, env=_environment(mark),
-            stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True,
+            _command(module, batch.workloads, seconds),
+            cwd=ROOT,
+            env=_environment(mark),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
         )
         assert child.stdout is not None
         late = _follow(child.stdout, batch, seen) or not _ends(child)
@@ -155,8 +160,17 @@ def _ends(child: subprocess.Popen[str]) -> bool:
 
 def _command(module: Module, workloads: Sequence[Workload], seconds: float) -> list[str]:
     names = [workload.name for workload in workloads]
-    return [module.python, "-m", "benchmarks.run_one", "--module", module.name,
-            "--seconds", str(seconds), "--workload", *names]
+    return [
+        module.python,
+        "-m",
+        "benchmarks.run_one",
+        "--module",
+        module.name,
+        "--seconds",
+        str(seconds),
+        "--workload",
+        *names,
+    ]
 
 
 def _environment(mark: str) -> dict[str, str]:

@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(run.errors) or any(line["met"] is False for line in run.lines()))
 
 
-def compare(modules: Sequence[Module], run: Results, groups: Sequence[Sequence[Workload]],
-            path: Path) -> None:
+def compare(
+    modules: Sequence[Module], run: Results, groups: Sequence[Sequence[Workload]], path: Path
+) -> None:
     """Run each group of workloads on all modules in turn, for as many rounds as are set."""
     rounds, seconds = run.settings["rounds"], run.settings["seconds"]
     for number in range(1, rounds + 1):
@@ -117,16 +118,41 @@ def _module(text: str) -> Module:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.compare", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", action="append", type=_module, required=True,
-                        metavar="MODULE=INTERPRETER", help="what to run, in this order")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME",
-                        help="rows or subjects: part of a name, or a pattern; repeatable")
-    parser.add_argument("--quick", dest="suite", action="store_const", const=Suite.QUICK,
-                        default=Suite.STANDARD, help="few workloads, once, about a minute")
-    parser.add_argument("--full", dest="suite", action="store_const", const=Suite.FULL,
-                        help="with a million queued tasks")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--python",
+        action="append",
+        type=_module,
+        required=True,
+        metavar="MODULE=INTERPRETER",
+        help="what to run, in this order",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="rows or subjects: part of a name, or a pattern; repeatable",
+    )
+    parser.add_argument(
+        "--quick",
+        dest="suite",
+        action="store_const",
+        const=Suite.QUICK,
+        default=Suite.STANDARD,
+        help="few workloads, once, about a minute",
+    )
+    parser.add_argument(
+        "--full",
+        dest="suite",
+        action="store_const",
+        const=Suite.FULL,
+        help="with a million queued tasks",
+    )
     parser.add_argument("--rounds", type=int, help="how often each module runs (3; quick: 1)")
     parser.add_argument("--seconds", type=float, help="for each workload (2; quick: 0.5)")
     parser.add_argument("--name", default="latest", help="of the file in benchmarks/results")

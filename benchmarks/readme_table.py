@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def newest(root: Path = ROOT) -> Document | None:
-    """Give the newest committed (or staged) results that are not a quick run's, None without any."""
+    """Give the newest committed or staged results but for quick runs'; None without any."""
     documents = [_read(root / path) for path in _committed(root)]
     whole = [d for d in documents if d["settings"]["suite"] != "quick"]
     return max(whole, key=lambda d: d["date"], default=None)

@@ -112,14 +112,16 @@ WORKLOADS: dict[str, Workload] = {}
 ON_DASK: dict[str, Run] = {}
 
 
-def rate(name: str, title: str, *, goal: float | None, unit: str = "/s",
-         published: float | None = None) -> Row:
+def rate(
+    name: str, title: str, *, goal: float | None, unit: str = "/s", published: float | None = None
+) -> Row:
     """Describe a row where more is better, such as calls per second."""
     return Row(name, title, unit, Better.HIGHER, goal, published=published)
 
 
-def cost(name: str, title: str, *, goal: float | None, unit: str = "s",
-         published: float | None = None) -> Row:
+def cost(
+    name: str, title: str, *, goal: float | None, unit: str = "s", published: float | None = None
+) -> Row:
     """Describe a row where less is better, such as seconds or memory."""
     return Row(name, title, unit, Better.LOWER, goal, published=published)
 
@@ -129,8 +131,9 @@ def limit(name: str, title: str, *, goal: float, unit: str, better: Better) -> R
     return Row(name, title, unit, better, goal, absolute=True)
 
 
-def workload(*rows: Row, suite: Suite = Suite.STANDARD, own_process: bool = False,
-             timeout: float = 120.0) -> Callable[[Run], Run]:
+def workload(
+    *rows: Row, suite: Suite = Suite.STANDARD, own_process: bool = False, timeout: float = 120.0
+) -> Callable[[Run], Run]:
     """Register the decorated function as the source of `rows`.
 
     Raises

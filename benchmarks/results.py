@@ -54,8 +54,13 @@ class Results:
         medians = {m: self.median(m, row) for m in self.modules}
         value, anchor = medians.get(PROJECT), medians.get(ANCHOR)
         return {
-            "name": row.name, "title": row.title, "unit": row.unit, "better": row.better.value,
-            "goal": row.goal, "absolute": row.absolute, "published": row.published,
+            "name": row.name,
+            "title": row.title,
+            "unit": row.unit,
+            "better": row.better.value,
+            "goal": row.goal,
+            "absolute": row.absolute,
+            "published": row.published,
             "subject": workload.subject,
             "values": {m: self.figures.get((m, row.name), []) for m in self.modules},
             "median": medians,

@@ -40,15 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     emit = _emitter(_claim_stdout())
     os.environ.update({k: v for k, v in sessions.ENVIRONMENT.items() if k not in os.environ})
     module = importlib.import_module("distributed" if options.module == "dask" else options.module)
-    emit("session", module=options.module, version=_version(options.module),
-         python=platform.python_version())
+    emit(
+        "session",
+        module=options.module,
+        version=_version(options.module),
+        python=platform.python_version(),
+    )
     chosen = [registry.load()[name] for name in options.workload]
     run_all(options.module, module, chosen, Meter(options.seconds), emit)
     emit("end")
 
 
-def run_all(name: str, module: Any, workloads: Sequence[Workload], meter: Meter,
-            emit: Emit) -> None:
+def run_all(
+    name: str, module: Any, workloads: Sequence[Workload], meter: Meter, emit: Emit
+) -> None:
     """Run `workloads` in turn; those that share a cluster get a new one after each failure."""
     own = [w for w in workloads if w.own_process]
     for each in own:
@@ -139,8 +144,9 @@ def _version(module: str) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.run_one", description=__doc__)
     parser.add_argument("--module", required=True, choices=["ray", "ray_on_dask", "dask"])
-    parser.add_argument("--workload", required=True, nargs="+", choices=sorted(registry.load()),
-                        metavar="NAME")
+    parser.add_argument(
+        "--workload", required=True, nargs="+", choices=sorted(registry.load()), metavar="NAME"
+    )
     parser.add_argument("--seconds", type=float, default=2.0)
     return parser.parse_args(arguments)
 

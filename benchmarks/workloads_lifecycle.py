@@ -62,8 +62,13 @@ def memory(ray: Any, _meter: Meter) -> tuple[float, float, float]:
 
 
 @workload(
-    limit("memory_per_queued_task", "memory of a queued task at its owner", goal=1.0, unit="kB",
-          better=Better.LOWER),
+    limit(
+        "memory_per_queued_task",
+        "memory of a queued task at its owner",
+        goal=1.0,
+        unit="kB",
+        better=Better.LOWER,
+    ),
     own_process=True,
 )
 def memory_of_queued_tasks(ray: Any, _meter: Meter) -> float:

@@ -42,8 +42,13 @@ def memory_copy(meter: Meter, source: np.ndarray[Any, Any]) -> float:
 
 @workload(
     rate("put_800mb", "put of 800 MB", goal=5, unit="GB/s"),
-    limit("put_800mb_of_memcpy", "put of 800 MB ÷ plain copy", goal=0.7, unit="of a copy",
-          better=Better.HIGHER),
+    limit(
+        "put_800mb_of_memcpy",
+        "put of 800 MB ÷ plain copy",
+        goal=0.7,
+        unit="of a copy",
+        better=Better.HIGHER,
+    ),
     rate("memcpy_800mb", "plain copy of 800 MB, same process", goal=None, unit="GB/s"),
     suite=Suite.QUICK,
 )

@@ -34,10 +34,17 @@ def drain_seconds(ray: Any, meter: Meter, tasks: int) -> float:
 
 
 @workload(
-    *(cost(f"queued_{size}", f"cost of a task, {size:,} queued", goal=None, unit="µs")
-      for size in SIZES),
-    limit("queued_growth", "cost at 100,000 queued ÷ least", goal=1.5, unit="times",
-          better=Better.LOWER),
+    *(
+        cost(f"queued_{size}", f"cost of a task, {size:,} queued", goal=None, unit="µs")
+        for size in SIZES
+    ),
+    limit(
+        "queued_growth",
+        "cost at 100,000 queued ÷ least",
+        goal=1.5,
+        unit="times",
+        better=Better.LOWER,
+    ),
     timeout=600,
 )
 def queued_curve(ray: Any, meter: Meter) -> tuple[float, ...]:

@@ -30,5 +30,5 @@ def exit_actor() -> NoReturn:
     call = current.call.get()
     in_local_actor = process is None and call is not None and call.actor is not None
     if not in_local_actor and getattr(process, "host", None) is None:
-        raise TypeError("exit_actor API is called on a non-actor worker, " "in a driver or a task.")
+        raise TypeError("exit_actor API is called on a non-actor worker, in a driver or a task.")
     raise ActorExit("exit_actor() is called")

@@ -109,7 +109,9 @@ def _plain(value: Any) -> str:
 
 @main.command()
 @click.option("--head", is_flag=True, help="Start a scheduler with a node.")
-@click.option("--address", metavar="ADDRESS", help="Add a node to the scheduler at tcp://host:port.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Add a node to the scheduler at tcp://host:port."
+)
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
     help="Address to listen on. Anybody who reaches it can run code: open it to trusted networks "

@@ -8,7 +8,7 @@ from ray_on_dask.api import session as sessions
 
 
 def free(object_refs: Any, local_only: bool = False) -> None:
-    """Free the values of refs now, whoever holds refs to them; `get` raises `ObjectFreedError` then.
+    """Free the values of refs now, whoever holds them; `get` raises `ObjectFreedError` then.
 
     Parameters
     ----------

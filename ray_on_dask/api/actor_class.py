@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import time
 from typing import Any, NoReturn
@@ -82,7 +81,10 @@ class ActorClass:
         return OptionedClass(self, merged)
 
     def _remote(
-        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> ActorHandle:
         target = self.options(**options) if options else self
         return target.remote(*(args or ()), **(kwargs or {}))
@@ -119,7 +121,12 @@ class ActorClass:
         return self._submit(session, spec)
 
     def _taken(
-        self, session: Any, found: dict[str, Any], name: str, namespace: str, options: dict[str, Any]
+        self,
+        session: Any,
+        found: dict[str, Any],
+        name: str,
+        namespace: str,
+        options: dict[str, Any],
     ) -> ActorHandle:
         if options.get("get_if_exists"):
             return handle_for(session, found)
@@ -158,14 +165,12 @@ class ActorClass:
             max_task_retries=options.get("max_task_retries") or 0,
             max_concurrency=concurrency, concurrency_groups=groups, is_async=is_async,
             max_pending_calls=_or(options.get("max_pending_calls"), -1), out_of_order=out_of_order,
-            runtime_env=runtime_env(options, session), strategy=strategy, methods=self.methods.pickle(),
-            placement_group=group, captures=captures,
+            runtime_env=runtime_env(options, session), strategy=strategy,
+            methods=self.methods.pickle(), placement_group=group, captures=captures,
         )  # fmt: skip
         return spec, packed
 
-    def _submit(
-        self, session: Any, made: tuple[m.ActorSpec, arguments.Arguments]
-    ) -> ActorHandle:
+    def _submit(self, session: Any, made: tuple[m.ActorSpec, arguments.Arguments]) -> ActorHandle:
         spec, packed = made
         return session.creating.create(spec, packed, self.methods)
 
@@ -239,8 +244,3 @@ def _nothing() -> None:
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def is_actor_class(value: Any) -> bool:
-    """Whether this was made by `remote` of a class."""
-    return isinstance(value, ActorClass) or inspect.isclass(value) and issubclass(value, ActorClass)

@@ -184,7 +184,10 @@ class ActorMethod:
         return ClassMethodNode(self._handle, self._name, args, kwargs, self._options or {})
 
     def _remote(
-        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Any:
         target = self.options(**options) if options else self
         return target.remote(*(args or ()), **(kwargs or {}))
@@ -204,9 +207,7 @@ class ActorMethod:
             shape = self._returns(options, methods)
             return local_session().call_actor(handle, name, options, shape, args, kwargs)
         if handle._session is not session.session:
-            raise RuntimeError(
-                f"Failed to submit task to actor {handle!r}: it belongs to a session that has ended."
-            )
+            raise RuntimeError(f"Failed to submit task to actor {handle!r}: its session has ended.")
         packed = arguments.EMPTY
         if args or kwargs:
             packed = arguments.pack(session, args, kwargs, "argument")
@@ -221,7 +222,8 @@ class ActorMethod:
                 f"{sorted(facts['groups']) or 'none'}"
             )
         task = m.Task(
-            session.task_ids.next(), facts["function"], packed.value, arguments.NO_DEPENDENCIES, returns, flags, 0,
+            session.task_ids.next(), facts["function"], packed.value, arguments.NO_DEPENDENCIES,
+            returns, flags, 0,
             options.get("name") or f"{handle._class_name}.{name}", name,
             options.get("_generator_backpressure_num_objects") or 0, group,
         )  # fmt: skip

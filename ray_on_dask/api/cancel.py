@@ -36,9 +36,7 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
 
     process = sessions.running_session()
     if not isinstance(ray_waitable, ObjectRef | ObjectRefGenerator):
-        raise TypeError(
-            "ray.cancel() only supported for object refs. Got: {}.".format(type(ray_waitable))
-        )
+        raise TypeError(f"ray.cancel() only supported for object refs. Got: {type(ray_waitable)}.")
     if process is None:
         return
     entry = ray_waitable._entry

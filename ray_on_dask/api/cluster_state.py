@@ -54,7 +54,7 @@ def _as_ray_shows(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_resources() -> dict[str, float]:
-    """All resources of all nodes, {name: quantity}; memory in bytes. `RaySystemError` before `init`."""
+    """All nodes' resources, {name: quantity}; memory in bytes. `RaySystemError` before `init`."""
     found: dict[str, float] = _ask("cluster_resources")
     return found
 

@@ -74,10 +74,8 @@ def init(address: Any = None, *args: Any, **given: Any) -> RayContext:
             )
         current.gone = ""
         _set_up_logging(options)
-        if options.local_mode:
-            _context = _start_local_mode(options)
-        else:
-            _context = _start(options)
+        start = _start_local_mode if options.local_mode else _start
+        _context = start(options)
         _on_exit()
         return _context
 

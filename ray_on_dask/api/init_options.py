@@ -186,7 +186,7 @@ class InitOptions:
                 raise ValueError(f"init(resources=...): give {name} by num_{name.lower()}s")
             if not isinstance(quantity, int | float) or quantity < 0:
                 raise ValueError(
-                    f"init(resources={{{name!r}: {quantity!r}}}): a quantity of 0 or more is expected"
+                    f"init(resources={{{name!r}: {quantity!r}}}): a quantity of 0 or more, please"
                 )
 
     def _find_address(self) -> None:
@@ -213,8 +213,8 @@ class InitOptions:
         given = [name for name in _OF_CLUSTER if getattr(self, name) not in (None, False)]
         if given:
             raise ValueError(
-                f"init({given[0]}=...) cannot be given together with an address: resources belong to "
-                "the cluster, and are set where it is started (`dask worker --nthreads … "
+                f"init({given[0]}=...) cannot be given together with an address: resources belong "
+                "to the cluster, and are set where it is started (`dask worker --nthreads … "
                 "--resources …`)."
             )
 

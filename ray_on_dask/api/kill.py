@@ -24,7 +24,8 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     session = sessions.running_session()
     if not isinstance(actor, ActorHandle):
         raise ValueError(
-            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
+            "ray.kill() only supported for actors. For tasks, try ray.cancel(). "
+            f"Got: {type(actor)}."
         )
     if session is None:
         sessions.local_session().kill(actor, no_restart)

@@ -308,7 +308,9 @@ def check_generator(options: Mapping[str, Any], is_generator: bool) -> None:
     if num_returns == "dynamic":
         warnings.warn("num_returns='dynamic' is deprecated", DeprecationWarning, stacklevel=3)
     if not is_generator:
-        raise ValueError(f"num_returns={num_returns!r} is for generator functions (with a `yield`) only")
+        raise ValueError(
+            f"num_returns={num_returns!r} is for generator functions (with a `yield`) only"
+        )
 
 
 # -- what they share ---------------------------------------------------------------------

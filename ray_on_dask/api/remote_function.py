@@ -105,7 +105,10 @@ class RemoteFunction:
         return OptionedFunction(self, merged)
 
     def _remote(
-        self, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Any:
         target = self.options(**options) if options else self
         return target.remote(*(args or ()), **(kwargs or {}))
@@ -152,8 +155,8 @@ class RemoteFunction:
         max_calls = options.get("max_calls") or (1 if resources.get("GPU") else 0)
         strategy, group, captures = strategy_of(options, resources, session)
         spec = m.SchedulingClass(
-            resources, strategy, runtime_env(options, session), function if max_calls else b"", max_calls,
-            name if max_calls else "",
+            resources, strategy, runtime_env(options, session), function if max_calls else b"",
+            max_calls, name if max_calls else "",
         )  # fmt: skip
         exceptions = options.get("retry_exceptions") or False
         if retries == 0:
@@ -229,7 +232,7 @@ def _from_pickle(pickled: bytes, options: dict[str, Any], module: str) -> Remote
 
 
 def runtime_env(options: dict[str, Any], session: Any) -> str:
-    """The runtime environment of options over the job's, in one spelling; "" for the job's alone."""
+    """The runtime environment of options over the job's, in one spelling; "" for the job's."""
     environment = options.get("runtime_env")
     if not environment:
         return ""

@@ -85,7 +85,9 @@ def _as_refs(given: Any, process: Any) -> list[Any]:
         elif is_dask_future(ref):
             refs.append(process.as_ref(ref))
         else:
-            raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}")
+            raise TypeError(
+                f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}"
+            )
     return refs
 
 
@@ -104,7 +106,7 @@ def _warn(timeout: int) -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"wait(timeout={timeout}) means {timeout} milliseconds, since it is an int. For seconds "
-            f"write timeout={timeout}.0, or init(wait_timeout_unit='s').",
+            f"wait(timeout={timeout}) means {timeout} milliseconds, since it is an int. For "
+            f"seconds write timeout={timeout}.0, or init(wait_timeout_unit='s').",
             stacklevel=4,
         )

@@ -110,7 +110,8 @@ class Actor:
         """What a process needs to make a handle of it."""
         spec = self.spec
         return {
-            "actor": spec.id, "function": spec.function, "class_name": spec.class_name, "methods": spec.methods,
+            "actor": spec.id, "function": spec.function, "class_name": spec.class_name,
+            "methods": spec.methods,
             "name": spec.name, "namespace": spec.namespace, "job": self.job,
             "detached": spec.detached, "is_async": spec.is_async,
             "max_task_retries": spec.max_task_retries, "out_of_order": spec.out_of_order,

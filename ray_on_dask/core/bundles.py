@@ -178,9 +178,7 @@ def _strict_spread(wanted: Wanted, room: Room) -> Plan | None:
     return {index: name for name, index in holder.items()}
 
 
-def _augment(
-    start: int, bundles: Mapping[int, Units], room: Room, holder: dict[str, int]
-) -> bool:
+def _augment(start: int, bundles: Mapping[int, Units], room: Room, holder: dict[str, int]) -> bool:
     """Find a node for one more bundle, moving others where that makes room."""
     came: dict[str, int] = {}
     todo = [start]

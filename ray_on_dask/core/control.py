@@ -302,9 +302,7 @@ class ControlStore:
             actor = self.actors.job_of(bytes.fromhex(owner[6:]))
             job = self.jobs.get(actor) if actor is not None else None
             owner = job.driver if job is not None else ""
-        text = (
-            f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}."
-        )
+        text = f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}."
         if not what.fail:
             text += " It waits for a node that has what it needs."
         if what.fail and demand.lifetime is not None:
@@ -328,9 +326,7 @@ class ControlStore:
         return out + list(self.actors.unplaceable(msg.spec.id, error, now))
 
     def _want_actor(self, want: i.WantActor, now: float) -> Out:
-        spec = m.SchedulingClass(
-            want.placement, want.strategy, want.runtime_env, name=want.name
-        )
+        spec = m.SchedulingClass(want.placement, want.strategy, want.runtime_env, name=want.name)
         owner = f"actor:{want.actor.hex()}"
         refusal = self.group_handlers.refuse_actor(owner, want, now)
         if refusal:

@@ -280,8 +280,10 @@ class Leases:
             if not lacked:
                 self._new[demand.key] = demand
         self._note_lack(demand)
-        if not demand.wanted and not demand.leases and (
-            demand.lifetime is not None or demand.owner in self._gone
+        if (
+            not demand.wanted
+            and not demand.leases
+            and (demand.lifetime is not None or demand.owner in self._gone)
         ):
             self._forget(demand)
 
@@ -361,7 +363,8 @@ class Leases:
         if demand.reserves is not None or demand.leases:
             return
         able = [
-            node for node in self.policy.able(demand, self.nodes)
+            node
+            for node in self.policy.able(demand, self.nodes)
             if node.reserved is None and not node.draining
         ]
         if able:

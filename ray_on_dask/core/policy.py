@@ -74,9 +74,7 @@ class Policy:
         strategy = self.parse(demand.spec.strategy)
         if "node_id" in strategy:
             named = nodes.get(strategy["node_id"])
-            if named is not None and (
-                not strategy.get("soft") or _fits(named, demand)
-            ):
+            if named is not None and (not strategy.get("soft") or _fits(named, demand)):
                 return [named]
             return list(nodes.values()) if strategy.get("soft") else []
         hard = [n for n in nodes.values() if _labels_match(n.labels, strategy.get("hard", {}))]

@@ -111,9 +111,7 @@ class Questions:
     def _about_placement_group(self, sender: str, id: bytes) -> dict[str, Any]:
         return self.store.groups.about(id)
 
-    def _about_find_placement_group(
-        self, sender: str, name: str, namespace: str
-    ) -> dict[str, Any]:
+    def _about_find_placement_group(self, sender: str, name: str, namespace: str) -> dict[str, Any]:
         return self.store.groups.find(name, namespace)
 
     def _about_get_actor(self, sender: str, name: str, namespace: str) -> dict[str, Any]:

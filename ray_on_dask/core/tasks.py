@@ -40,6 +40,7 @@ WANTED_MAX = 10_000
 #: Weight of the newest duration in the running mean.
 NEWEST = 0.2
 
+
 class Tasks:
     """The state machine of one owner's tasks.
 
@@ -114,7 +115,7 @@ class Tasks:
         return self.fill(group, now) + self.demand(group)
 
     def lost(self, lease: int, running: bytes, reason: str, now: float) -> list[Instruction]:
-        """The executor died in task `running` (b"" if in none): charge that one, requeue the rest."""
+        """The executor died in task `running` (b"": in none): charge that one, requeue the rest."""
         owned = self._forget(lease)
         if owned is None:
             return []
@@ -186,8 +187,9 @@ class Tasks:
             return None
         group = self.classes[owned.key]
         group.aboard -= 1
-        group.seconds = seconds if not group.seconds else (
-            group.seconds + NEWEST * (seconds - group.seconds))
+        group.seconds = (
+            seconds if not group.seconds else (group.seconds + NEWEST * (seconds - group.seconds))
+        )
         owned.progress = now
         owned.blocked = False
         task.lease = None
@@ -229,7 +231,9 @@ class Tasks:
         out: list[Instruction] = []
         queue, depth = group.queue, self._depth(group)
         sharers = max(len(group.leases), min(group.slots, group.wanted))
-        for lease in list(group.leases.values()) if len(group.leases) > 1 else group.leases.values():
+        for lease in (
+            list(group.leases.values()) if len(group.leases) > 1 else group.leases.values()
+        ):
             if not queue:
                 break
             if lease.blocked or lease is but or (lease.aboard and now - lease.progress > STUCK):
@@ -349,9 +353,12 @@ class Tasks:
             group = self.classes[task.key]
             if task in group.queue:
                 group.queue.remove(task)
-        elif task.state == ABOARD and task.lease is not None:
-            if task.lease.aboard.pop(task.task.id, None) is not None:
-                self.classes[task.key].aboard -= 1
+        elif (
+            task.state == ABOARD
+            and task.lease is not None
+            and task.lease.aboard.pop(task.task.id, None) is not None
+        ):
+            self.classes[task.key].aboard -= 1
         task.lease = None
         task.state = ENDED
 

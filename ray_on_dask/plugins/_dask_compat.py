@@ -121,9 +121,7 @@ def give_to_future_workers(scheduler: Any, plugin: Any) -> None:
 def register_objects(scheduler: Any, worker: str, sizes: dict[str, int]) -> None:
     """Objects that lie with a worker are Dask keys from now on, wanted by our pseudo-client."""
     if sizes and worker in scheduler.workers:
-        scheduler.update_data(
-            who_has={key: [worker] for key in sizes}, nbytes=sizes, client=CLIENT
-        )
+        scheduler.update_data(who_has={key: [worker] for key in sizes}, nbytes=sizes, client=CLIENT)
 
 
 def release_objects(scheduler: Any, keys: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from ray_on_dask.config import setting
-from ray_on_dask.core.resources import UNITS, to_units
+from ray_on_dask.core.resources import to_units
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.plugins.node import NodeOptions
 
@@ -38,7 +38,7 @@ def gpus() -> list[tuple[int, str]]:
 
 
 def _gpu_type(pynvml: Any, index: int) -> str:
-    """The model as Ray names it: "Tesla V100-SXM2-16GB" and "NVIDIA A100-SXM4" are V100 and A100."""
+    """The model as Ray names it: "Tesla V100-SXM2-16GB" is "V100"."""
     name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))
     if isinstance(name, bytes):
         name = name.decode()
@@ -125,8 +125,3 @@ def node_options(
     return NodeOptions(
         units, labels or {}, ids, capacity, plasma_directory, temp_dir, address, spares, head
     )
-
-
-def cpus_of(options: NodeOptions) -> int:
-    """Whole CPUs of a node."""
-    return options.resources.get("CPU", 0) // UNITS

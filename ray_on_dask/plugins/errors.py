@@ -12,7 +12,9 @@ def make_error(kind: str, facts: dict[str, Any]) -> bytes:
     """A pickled exception of class `kind`, made of what is known about it."""
     text = facts.get("message") or ""
     if kind in ("OwnerDiedError", "ObjectLostError", "ObjectFreedError"):
-        error: Exception = getattr(exceptions, kind)(facts.get("id", ""), facts.get("owner", ""), "")
+        error: Exception = getattr(exceptions, kind)(
+            facts.get("id", ""), facts.get("owner", ""), ""
+        )
     elif kind == "ActorDiedError":
         cause = loads_error(facts["cause"]) if facts.get("cause") else None
         if not isinstance(cause, exceptions.RayTaskError):

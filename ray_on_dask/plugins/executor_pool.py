@@ -80,7 +80,9 @@ class ExecutorPool:
     # -- making ------------------------------------------------------------------------
 
     def start(
-        self, on_hello: Callable[[ExecutorRecord], None] | None = None, env: dict[str, str] | None = None
+        self,
+        on_hello: Callable[[ExecutorRecord], None] | None = None,
+        env: dict[str, str] | None = None,
     ) -> ExecutorRecord:
         """Fork an executor; with `env`, start a fresh interpreter with these variables."""
         node = self.node
@@ -144,7 +146,9 @@ class ExecutorPool:
         if record is not None:
             record.pid = pid
 
-    def _log_sender(self, record: ExecutorRecord, is_error: bool) -> Callable[[str, list[str]], None]:
+    def _log_sender(
+        self, record: ExecutorRecord, is_error: bool
+    ) -> Callable[[str, list[str]], None]:
         def send(name: str, lines: list[str]) -> None:
             self.node.up(
                 self.node.name,

@@ -195,9 +195,7 @@ class NodeManager:
             names = os.listdir(directory)
         except FileNotFoundError:
             return
-        files = [
-            os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]
-        ]
+        files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
         self._carry_out(self.objects.writer_gone(name, files))
         if pid and not self.objects.bytes_of(name):
             clear_usage(directory, pid)

@@ -120,4 +120,3 @@ class NodePlugin(WorkerPlugin):
 
 def _make(given: dict[str, Any]) -> NodePlugin:
     return NodePlugin(**given)
-

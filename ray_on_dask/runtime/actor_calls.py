@@ -278,7 +278,7 @@ class ActorCalls:
         actor.queue.extendleft(reversed(again))
 
     def bar(self, actor_id: bytes) -> None:
-        """This process has the actor killed: its calls from now on do not reach what is left of it."""
+        """This process has the actor killed: its calls do not reach what is left of it."""
         actor = self.known(actor_id)
         actor.barred = max(actor.incarnation, 0)
         if actor.line is not None:
@@ -302,7 +302,7 @@ class ActorCalls:
         self.send(actor)
 
     def _line_down(self, channel: Channel) -> None:
-        """The actor's process has closed its end: what became of it is told by the control store."""
+        """The actor's process has closed its end: the control store tells what became of it."""
         with self.process.lock:
             actor = channel.state_actor
             if actor is not None and actor.line is channel:

@@ -59,9 +59,7 @@ class ActorHost:
         self._active = 0
         executor.served.last = max(executor.served.last, message.lease)
         job_environment.begin_lease(
-            m.BeginLease(
-                message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus
-            )
+            m.BeginLease(message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus)
         )
 
     # -- birth ------------------------------------------------------------------------
@@ -203,9 +201,7 @@ class ActorHost:
     def _terminate(self) -> None:
         raise ActorExit("__ray_terminate__ was called")
 
-    def _done(
-        self, task: m.Task, values: list[m.Value], start: float, wall: float
-    ) -> m.Result:
+    def _done(self, task: m.Task, values: list[m.Value], start: float, wall: float) -> m.Result:
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, True)
         self.calls_done += 1

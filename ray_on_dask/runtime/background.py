@@ -48,8 +48,7 @@ class Terminal:
         """Show that a task has failed."""
         if self.errors:
             sys.stderr.write(
-                f"\n{message.message}\n"
-                "  All errors of this session: ray_on_dask.error_info()\n"
+                f"\n{message.message}\n  All errors of this session: ray_on_dask.error_info()\n"
             )
             sys.stderr.flush()
 

@@ -63,9 +63,7 @@ class Creating:
             return
         task = m.Task(spec.id, spec.function, spec.args)
         arguments.attach(process, task, packed)
-        process.to_hub(
-            m.CreateActor(msgspec.structs.replace(spec, dependencies=task.dependencies))
-        )
+        process.to_hub(m.CreateActor(msgspec.structs.replace(spec, dependencies=task.dependencies)))
 
     def forget(self, actor: bytes) -> None:
         """The actor will not be made again."""

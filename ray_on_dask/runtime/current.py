@@ -41,8 +41,8 @@ def _after_fork() -> None:
     global process, gone
     if process is not None:
         gone = (
-            f"This process (pid {os.getpid()}) was forked from one that uses ray_on_dask. A session "
-            "does not survive a fork: use ray_on_dask tasks, or start the process with 'spawn' "
+            f"This process ({os.getpid()}) was forked from one that uses ray_on_dask. A "
+            "session does not survive a fork: use tasks, or start the process with 'spawn' "
             "and call ray_on_dask.init() in it."
         )
         process = None

@@ -16,8 +16,6 @@ RED, PLAIN = "\x1b[31m", "\x1b[39m"
 def record_of(executor: Executor, task: Task, error: Any) -> ErrorRecord:
     """What is kept of a failure that an executor has seen."""
     function = executor.functions.name(task.function)
-    message = (
-        f"Remote function {RED}{function}{PLAIN} failed with:\n\n{error.traceback_str}\n"
-    )
+    message = f"Remote function {RED}{function}{PLAIN} failed with:\n\n{error.traceback_str}\n"
     data = {"function_id": task.function.hex(), "function_name": function, "task": task.id.hex()}
     return ErrorRecord(executor.job, "task", message, repr(data), time.time())

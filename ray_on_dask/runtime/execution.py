@@ -19,6 +19,7 @@ from ray_on_dask.wire import messages as m
 if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
+
 def _wrong_number(count: int, task: m.Task) -> ValueError:
     return ValueError(f"Task returned {count} objects, but num_returns={task.returns}.")
 
@@ -137,6 +138,4 @@ class Execution:
         )  # fmt: skip
         executor.report_error(task, made)
         data = dumps_error(made)
-        return m.Result(
-            task.id, status, [m.Value(m.ERROR, data)], seconds, type(error).__name__
-        )
+        return m.Result(task.id, status, [m.Value(m.ERROR, data)], seconds, type(error).__name__)

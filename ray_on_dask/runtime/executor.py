@@ -165,8 +165,7 @@ class Executor(Process):
 
     def _run(self, channel: Channel, lease: int, task: m.Task) -> None:
         if self._results and (
-            self._results_line is not channel
-            or self._seconds.get(task.function, 1.0) > SHORT
+            self._results_line is not channel or self._seconds.get(task.function, 1.0) > SHORT
         ):
             with self.lock:
                 self.flush_results()
@@ -362,9 +361,7 @@ def main(params: dict[str, Any]) -> int:
     executor = Executor(params)
     current.set_process(executor)
     executor.interrupts.install()
-    executor.hub.send(
-        m.Hello(executor.name, "executor", os.getpid(), None, executor.address)
-    )
+    executor.hub.send(m.Hello(executor.name, "executor", os.getpid(), None, executor.address))
     executor.reactor.start()
     executor.serve()
     return 0

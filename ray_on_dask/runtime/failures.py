@@ -25,9 +25,7 @@ def crashed(name: str, reason: str) -> bytes:
 
     if "out of memory" in reason:
         return dumps_error(OutOfMemoryError(f"Task {name} was killed: {reason}"))
-    return dumps_error(
-        WorkerCrashedError(f"The executor of task {name} died: {reason}.")
-    )
+    return dumps_error(WorkerCrashedError(f"The executor of task {name} died: {reason}."))
 
 
 def cancelled(task: bytes) -> bytes:

@@ -43,7 +43,7 @@ class PreparedCall:
 
 
 def pickle_function(function: Any) -> tuple[bytes, list[Any]]:
-    """A function or class as it is sent, and the refs in its closure; `TypeError` if it cannot be."""
+    """A function or class as it is sent, and the refs in its closure; `TypeError` if it cannot."""
     try:
         serialized = serialize(function)
     except Exception as error:

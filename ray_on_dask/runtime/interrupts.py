@@ -2,7 +2,7 @@
 
 The thread that reads the message signals the main thread. The handler, which Python runs in the
 main thread, raises only if the task is the one that is meant and the innermost code is the
-user's; else it is tried again by the tick. A task that is blocked in `get` is woken and raises there.
+user's; else the tick tries again. A task that is blocked in `get` is woken and raises there.
 """
 
 from __future__ import annotations

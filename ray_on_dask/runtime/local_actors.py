@@ -183,9 +183,7 @@ class LocalActors:
         actor = self._actors.get(handle._id)
         if actor is None or actor.error:
             return self._refuse(handle, actor, returns)
-        call = self._call(
-            actor, name, actor.method(name), returns, options.get("name") or ""
-        )
+        call = self._call(actor, name, actor.method(name), returns, options.get("name") or "")
         retries = options.get("max_task_retries")
         call.retries = (handle._facts["retries"] if retries is None else retries) or 0
         call.exceptions = options.get("retry_exceptions") or False
@@ -196,8 +194,12 @@ class LocalActors:
     def _refuse(self, handle: Any, actor: LocalActor | None, returns: tuple[int, int]) -> Any:
         """The refs of a call to a dead actor."""
         calls = self.session.calls
-        error = actor.error if actor is not None else dumps_error(
-            ActorDiedError("The actor is gone, or is of another session.", handle._id.hex())
+        error = (
+            actor.error
+            if actor is not None
+            else dumps_error(
+                ActorDiedError("The actor is gone, or is of another session.", handle._id.hex())
+            )
         )
 
         def fail() -> None:
@@ -262,6 +264,7 @@ class ActorLoop:
 
     def run_plain(self, function: Callable[[], Any]) -> Any:
         """Run a plain function in the loop's thread, to its end."""
+
         async def plain() -> Any:
             return function()
 
@@ -269,6 +272,7 @@ class ActorLoop:
 
     def run(self, call: LocalCall, function: Callable[[], Any]) -> Any:
         """Run a coroutine function as part of a call, to its end."""
+
         async def within() -> Any:
             with inside(call):
                 return await function()
@@ -345,6 +349,7 @@ class ActorLoop:
 
     def stop_when_idle(self) -> None:
         """No call will come any more."""
+
         def leave() -> None:
             self._leaving = True
             if not self._active:
@@ -355,6 +360,7 @@ class ActorLoop:
 
     def stop(self) -> None:
         """End now: calls that wait for something fail."""
+
         def cancel() -> None:
             self._leaving = True
             for task in self._active:

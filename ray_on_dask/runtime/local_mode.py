@@ -171,9 +171,7 @@ class LocalSession:
             if len(ready) == count or (left is not None and left <= 0):
                 return ready, [ref for ref in refs if ref not in ready]
             pending = [
-                self.references.future_of(ref._entry)
-                for ref in refs
-                if ref._entry.kind == PENDING
+                self.references.future_of(ref._entry) for ref in refs if ref._entry.kind == PENDING
             ]
             concurrent.futures.wait(pending, left, concurrent.futures.FIRST_COMPLETED)
 

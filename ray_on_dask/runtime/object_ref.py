@@ -213,6 +213,7 @@ class ObjectRef(Generic[T]):
 
     def _on_completed(self, callback: Callable[[T], None]) -> None:
         """Call ``callback(value or exception)`` from a background thread."""
+
         def call(future: concurrent.futures.Future[T]) -> None:
             error = future.exception()
             callback(error if error is not None else future.result())  # type: ignore[arg-type]

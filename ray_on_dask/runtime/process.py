@@ -207,9 +207,12 @@ class Process:
 
     def check_session(self, entry: Entry) -> None:
         """Raise `ValueError` for a ref of a session that has ended."""
-        if not entry.id.startswith(self.prefix) and self.references.known.get(entry.id) is not entry:
+        if (
+            not entry.id.startswith(self.prefix)
+            and self.references.known.get(entry.id) is not entry
+        ):
             raise ValueError(
-                f"ObjectRef({entry.id.hex()}) belongs to a session that has ended: its owner is gone."
+                f"ObjectRef({entry.id.hex()}) is of a session that has ended: its owner is gone."
             )
 
     def as_ref(self, arg: Any) -> ObjectRef[Any]:

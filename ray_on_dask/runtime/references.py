@@ -236,7 +236,7 @@ class References:
                 call(entry)
 
     def when_ready(self, entry: Entry, call: Callable[[Entry], None]) -> None:
-        """Have `call(entry)` called when the object is there; asks the directory for borrowed ones."""
+        """Call `call(entry)` when the object is there; the directory is asked for borrowed ones."""
         if entry.kind != PENDING:
             call(entry)
             return
@@ -313,7 +313,7 @@ class References:
             for ref in refs:
                 entry = ref._entry
                 self.make_known(ref)
-                if entry.shared is not None and entry.shared.promoted or not entry.owned:
+                if (entry.shared is not None and entry.shared.promoted) or not entry.owned:
                     shared_ids.append(entry.id)
                 if entry.kind in (INLINE, STORED):
                     if entry.kind == STORED and entry.owned:
@@ -332,4 +332,3 @@ class References:
 
 
 PENDING_VALUE = Value(PENDING)
-

@@ -103,7 +103,11 @@ class ServedLeases:
                 channel.send(m.GivenBack(lease, [task.id for task in message.tasks]))
             return
         if lease == self.executor.lending.lent or lease in self.ending or self.executor.retiring:
-            channel.send(m.GivenBack(lease, [t.id for t in message.tasks], lease == self.executor.lending.lent))
+            channel.send(
+                m.GivenBack(
+                    lease, [t.id for t in message.tasks], lease == self.executor.lending.lent
+                )
+            )
             return
         append = self.executor.queue.append
         for task in message.tasks:

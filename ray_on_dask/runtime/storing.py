@@ -57,9 +57,7 @@ class Storing:
     def store(self) -> Store:
         """This process's part of the node's store."""
         if self._store is None:
-            self._store = Store(
-                self.directory, self.process.name, self.process.node, self.capacity
-            )
+            self._store = Store(self.directory, self.process.name, self.process.node, self.capacity)
             self.process.reactor.wake()  # there is something to look after from now on
         return self._store
 

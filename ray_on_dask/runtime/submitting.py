@@ -79,8 +79,8 @@ class Submitting:
             packed = arguments.pack(process, args, kwargs, "argument")
         id = process.task_ids.next()
         task = m.Task(
-            id, call.function, packed.value, arguments.NO_DEPENDENCIES, call.returns, call.flags, 0, call.name,
-            "", call.backpressure, "", process.placement_group_for(call),
+            id, call.function, packed.value, arguments.NO_DEPENDENCIES, call.returns, call.flags,
+            0, call.name, "", call.backpressure, "", process.placement_group_for(call),
         )  # fmt: skip
         if call.returns == 1:
             entry = Entry(id + INDEX[0])
@@ -294,9 +294,7 @@ class Submitting:
         lease = self.tasks.leases.get(message.lease)
         if lease is not None:
             self._down.pop(lease.executor, None)
-        self.carry_out(
-            self.tasks.lost(message.lease, message.running, message.reason, monotonic())
-        )
+        self.carry_out(self.tasks.lost(message.lease, message.running, message.reason, monotonic()))
 
     def on_lease_failed(self, channel: Channel, message: m.LeaseFailed) -> None:
         """No lease of this class can be had: its tasks fail."""

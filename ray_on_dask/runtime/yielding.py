@@ -88,9 +88,7 @@ class Yielding:
 
     def behind(self, task: m.Task, made: int) -> bool:
         """Whether the reader is `backpressure` values behind."""
-        return bool(task.backpressure) and (
-            made - self._taken.get(task.id, 0) >= task.backpressure
-        )
+        return bool(task.backpressure) and (made - self._taken.get(task.id, 0) >= task.backpressure)
 
     def on_consumed(self, channel: Channel, message: m.Consumed) -> None:
         """The reader has taken values."""

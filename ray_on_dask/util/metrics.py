@@ -33,9 +33,7 @@ class _Metric:
 
     kind = ""
 
-    def __init__(
-        self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None
-    ):
+    def __init__(self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None):
         if not isinstance(name, str):
             raise TypeError(f"The name of a metric must be a str, but is {name!r}")
         if not name:

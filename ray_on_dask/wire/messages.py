@@ -44,7 +44,6 @@ from ray_on_dask.wire.task_messages import (
     Recall as Recall,
     Results as Results,
     ReturnLease as ReturnLease,
-    Scarce as Scarce,
     StartLease as StartLease,
     Unblocked as Unblocked,
     Yielded as Yielded,
@@ -59,9 +58,7 @@ from ray_on_dask.wire.values import (
     FREED as FREED,
     INLINE as INLINE,
     METHOD as METHOD,
-    NOT_STARTED as NOT_STARTED,
     PENDING as PENDING,
-    RETRY_EXCEPTIONS as RETRY_EXCEPTIONS,
     STORED as STORED,
     STREAM as STREAM,
     ActorSpec as ActorSpec,
@@ -314,7 +311,7 @@ class ActorExiting(msgspec.Struct, frozen=True, array_like=True, tag=67):
 
 
 class ActorStillborn(msgspec.Struct, frozen=True, array_like=True, tag=68):
-    """Owner to control store: the actor cannot be made, an argument of its `__init__` has failed."""
+    """Owner to control store: the actor cannot be made, an argument has failed."""
 
     spec: ActorSpec
     error: bytes
@@ -373,10 +370,10 @@ class ErrorRecord(msgspec.Struct, frozen=True, array_like=True, tag=74):
     timestamp: float
 
 
-Message = Union[
+Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes apart
     Hello, Welcome, Adopt, Exit, Retired, Lost, JobEnded,
     Demand, StartLease, LeaseStarted, BeginLease, Granted, ReturnLease, EndLease, LeaseEnded,
-    LeaseLost, LeaseFailed, Blocked, Unblocked, Infeasible, Scarce,
+    LeaseLost, LeaseFailed, Blocked, Unblocked, Infeasible,
     Function, Push, Recall, GivenBack, Results, Cancel, Yielded, Consumed,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Sealed, FreeObjects, SpaceFreed, OwnerGone,
@@ -385,9 +382,6 @@ Message = Union[
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
 ]  # fmt: skip
-
-#: Messages that a node opens itself; all others go on to the control store unopened.
-FOR_THE_NODE = (Hello, Retired, Sealed, FreeObjects)
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Message).decode

@@ -77,7 +77,7 @@ class EndLease(msgspec.Struct, frozen=True, array_like=True, tag=16):
 
 
 class LeaseEnded(msgspec.Struct, frozen=True, array_like=True, tag=17):
-    """Executor to control store (and to the owner, on their own line): nothing of it is left here."""
+    """Executor to control store, and to the owner on their own line: nothing is left here."""
 
     lease: int
 
@@ -115,12 +115,6 @@ class Infeasible(msgspec.Struct, frozen=True, array_like=True, tag=22):
 
     name: str
     text: str
-
-
-class Scarce(msgspec.Struct, frozen=True, array_like=True, tag=23):
-    """Control store to owner: others wait for CPUs (or no longer), so send idle leases back at once."""
-
-    scarce: bool
 
 
 # -- tasks: owner and executor ---------------------------------------------------

@@ -10,11 +10,10 @@ import msgspec
 INLINE, STORED, ERROR, FREED, PENDING = range(5)
 
 # How a task ended, in `Result.status`.
-DONE, FAILED, CANCELLED, NOT_STARTED = range(4)
+DONE, FAILED, CANCELLED = range(3)
 
 # Bits of `Task.flags`.
 FLUSH = 1  #: send the result before anything else is started (at-most-once tasks)
-RETRY_EXCEPTIONS = 2  #: an exception counts as a failed attempt (owner decides)
 STREAM = 4  #: a generator whose values are sent as they come
 DYNAMIC = 8  #: a generator whose refs come as one list
 METHOD = 16  #: a call of an actor's method

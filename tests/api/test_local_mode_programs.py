@@ -205,6 +205,7 @@ def test_the_ends_of_actors(counter: Any) -> None:
 
 def test_asynchronous_actors_wait_for_one_another(both: None) -> None:
     """The first call would never end if calls ran strictly one after the other."""
+
     @ray.remote
     class Gate:
         def __init__(self) -> None:

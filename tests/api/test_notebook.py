@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CELLS = [
     "import asyncio, os\nimport ray_on_dask as ray\n"
     "ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)",
-    "@ray.remote\ndef square(x):\n    return x * x\n\nray.get([square.remote(i) for i in range(4)])",
+    "@ray.remote\ndef square(x):\n    return x * x\n\n"
+    "ray.get([square.remote(i) for i in range(4)])",
     "await square.remote(5)",
     "await asyncio.gather(*(square.remote(i) for i in range(3)))",
     # Defined in the notebook, changed in a later cell: the new one counts.
@@ -45,7 +47,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
             notebook, timeout=60, kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
         )  # fmt: skip
-        done = client.execute()
+        done = asyncio.run(client.async_execute())  # `execute` would leave a loop behind
     return [cell.outputs for cell in done.cells]
 
 

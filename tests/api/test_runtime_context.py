@@ -28,6 +28,7 @@ def session() -> Iterator[None]:
 @pytest.fixture
 def ask() -> Any:
     """A remote function that asks for members of the context."""
+
     @ray.remote
     def ask(*names: str) -> list[Any]:
         context = ray.get_runtime_context()
@@ -40,6 +41,7 @@ def ask() -> Any:
 @pytest.fixture
 def asker() -> Any:
     """The class of an actor that does."""
+
     @ray.remote
     class Asker:
         def __init__(self) -> None:
@@ -127,9 +129,7 @@ def test_an_actor_knows_itself(asker: Any) -> None:
     assert ray.get(actor.ask.remote(*names)) == [
         actor._actor_id.hex(), "somebody", "Asker.ask", {},
     ]  # fmt: skip
-    current, again = ray.get(
-        actor.ask.remote("current_actor", "was_current_actor_reconstructed")
-    )
+    current, again = ray.get(actor.ask.remote("current_actor", "was_current_actor_reconstructed"))
     assert current == actor
     assert again is False
     assert ray.get(actor.born_in.remote()).endswith("Asker.__init__")
@@ -144,6 +144,7 @@ def test_a_restarted_actor_knows_that_it_was(asker: Any) -> None:
 
 def test_calls_that_overlap_have_ids_of_their_own() -> None:
     """In threads and in coroutines, what runs is not what the main thread was last told."""
+
     class Overlapping:
         def __init__(self, signal: Any):
             self.signal = signal

@@ -31,8 +31,9 @@ NAMES = ("tasks_sync", "tasks_batch", "actor_sync")
 def run(tmp_path: Path, before: str = "", during: str = "", after: str = "") -> dict[str, str]:
     """Run the script in place of a module; give the event that settled each workload."""
     script = tmp_path / "python"
-    script.write_text(SCRIPT.format(python=sys.executable, before=before, during=during,
-                                    after=after))
+    script.write_text(
+        SCRIPT.format(python=sys.executable, before=before, during=during, after=after)
+    )
     script.chmod(0o755)
     events: list[dict[str, Any]] = []
     workloads = [registry.load()[name] for name in NAMES]

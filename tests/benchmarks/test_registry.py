@@ -83,9 +83,7 @@ def test_what_plain_dask_runs_is_a_workload() -> None:
 
 
 def test_a_quick_run_is_part_of_the_standard_one_and_that_of_the_full_one() -> None:
-    quick, standard, full = (
-        {w.name for w in registry.select(suite)} for suite in Suite
-    )
+    quick, standard, full = ({w.name for w in registry.select(suite)} for suite in Suite)
     assert quick < standard < full
     assert full - standard == {"queued_1m"}
 

@@ -75,9 +75,7 @@ class Session:
     @property
     def zygote(self) -> int:
         """The child of the head that forks executors."""
-        return next(
-            pid for pid in process_tree.children(self.head) if process_tree.children(pid)
-        )
+        return next(pid for pid in process_tree.children(self.head) if process_tree.children(pid))
 
     @property
     def executors(self) -> list[int]:
@@ -107,9 +105,7 @@ class Driver:
             errors.seek(0)
             assert line, f"the driver has died:\n{errors.read()}"
         self.facts = json.loads(line)
-        self.session = Session(
-            self.facts["head"], self.facts["session_dir"], self.facts["shm"]
-        )
+        self.session = Session(self.facts["head"], self.facts["session_dir"], self.facts["shm"])
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -184,8 +184,11 @@ def test_an_executor_that_is_killed_from_outside_in_mid_task_is_replaced(ray, se
     ref = wait.remote(gate, str(started))
     for attempt in (1, 2):
         pids = until(
-            lambda attempt=attempt: len(found := started.read_text().split()) == attempt and found
-            if started.exists() else None,
+            lambda attempt=attempt: (
+                len(found := started.read_text().split()) == attempt and found
+                if started.exists()
+                else None
+            ),
             f"attempt {attempt}",
         )
         kill(int(pids[-1]))

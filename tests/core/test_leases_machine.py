@@ -161,8 +161,11 @@ class LeasesMachine(RuleBasedStateMachine):
         for id, lease in list(self.living.items()):
             if lease.demand.lifetime is not None or lease.ending:
                 self.lease_ends_now(id)
-        hungry = {demand.key for demand in self.leases.lacking
-                  if not demand.leases and self.leases.policy.able(demand, self.leases.nodes)}
+        hungry = {
+            demand.key
+            for demand in self.leases.lacking
+            if not demand.leases and self.leases.policy.able(demand, self.leases.nodes)
+        }
         for _ in range(600):
             self.now += 0.1
             for what in self.leases.tick(self.now):

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import redis
 
-from ray_on_dask.errorlog import log as log_module
-from ray_on_dask.errorlog import server, writer
+from ray_on_dask.errorlog import log as log_module, server, writer
 from ray_on_dask.errorlog.address import get_address, set_address, url_of
 from ray_on_dask.errorlog.log import ErrorLog
 from ray_on_dask.errorlog.server import Shard, find_redis_server, launch, start

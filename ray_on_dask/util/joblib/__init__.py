@@ -1,9 +1,9 @@
 """joblib, and with it scikit-learn, on this cluster.
 
-    from ray_on_dask.util.joblib import register_ray
-    register_ray()
-    with joblib.parallel_backend("ray"):
-        search.fit(X, y)
+from ray_on_dask.util.joblib import register_ray
+register_ray()
+with joblib.parallel_backend("ray"):
+    search.fit(X, y)
 """
 
 from __future__ import annotations
