@@ -5,7 +5,9 @@ process sends for another may arrive after the other's `Release`. An entry is de
 counter is positive and no value in the table contains it. That is safe: take the first-sent of
 the holds still on their way; all that its sender built upon has arrived, so the sender itself
 still counts here as a holder. Hence no positive counter means no hold is on its way, as long as
-processes keep to one rule: *whoever names a new holder holds, until that message is sent*.
+processes keep to one rule: *whoever names a new holder holds, until that message is sent*. For
+one who registers itself, the lender does; it releases none of its holds before that arrives, since
+a part of them would be those that have arrived here, and the rest could still be on their way.
 
 An entry without a value is a placeholder: it is known from a hold, a release, a subscription or
 a containing value that overtook its `Promote`. It goes when nothing counts there any more.

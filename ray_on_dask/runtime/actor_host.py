@@ -320,11 +320,9 @@ class ActorHost:
         """Drop a call that waits; cancel one that is a coroutine; mark one that runs."""
         executor = self.executor
         executor.interrupts.cancelled.add(message.task)
-        for item in executor.queue:
-            if item[2].id == message.task:
-                executor.queue.remove(item)
-                channel.send(m.Results(0, [gone(message.task)]))
-                return
+        for _, _, task in executor.take_queued(lambda item: item[2].id == message.task):
+            channel.send(m.Results(0, [gone(task.id)]))
+            return
         future = self._futures.get(message.task)
         if future is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(future.cancel)

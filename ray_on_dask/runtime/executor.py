@@ -6,12 +6,14 @@ thread serves the lines; when it has nothing to do, or is blocked in `get`, it s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -37,6 +39,10 @@ RESULTS_MAX = 100
 SHORT = 0.0005
 
 
+#: A task that has not begun: the line that it came on, its lease (0 for an actor's call), itself.
+Queued = tuple[Channel, int, m.Task]
+
+
 class Executor(Process):
     """The executor's side of leases and tasks.
 
@@ -49,7 +55,7 @@ class Executor(Process):
     kind = "executor"
 
     def __init__(self, params: dict[str, Any]):
-        self.queue: deque[tuple[Channel, int, m.Task]] = deque()
+        self.queue: deque[Queued] = deque()
         self.served = ServedLeases(self)
         self.lending = Lending(self)
         self._idle: Waiter | None = None
@@ -104,7 +110,7 @@ class Executor(Process):
     def on_owner_gone(self, channel: Channel) -> None:
         """An owner is gone: what it has queued here goes with it."""
         with self.lock:
-            self.queue = deque(item for item in self.queue if item[0] is not channel)
+            self.take_queued(lambda item: item[0] is channel)
             lease = self.served.leases.get(self.running_lease)
             if self.running is not None and lease is not None and lease.owner == channel.peer:
                 self.interrupts.cancel_running()
@@ -129,6 +135,20 @@ class Executor(Process):
         if self.host is not None:
             self.host.end_after_calls(message.reason)
         self.nudge()
+
+    def take_queued(self, wanted: Callable[[Queued], bool]) -> list[Queued]:
+        """Take tasks out that have not begun (under the lock).
+
+        The main thread takes the next one without the lock, so each is taken by a single atomic
+        `popleft`: whoever has it decides, and no task is both started and given back.
+        """
+        items: list[Queued] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                items.append(self.queue.popleft())
+        self.queue.extend(item for item in items if not wanted(item))
+        self.nudge()
+        return [item for item in items if wanted(item)]
 
     def nudge(self) -> None:
         """Have the main thread look around, if it waits for work."""

@@ -47,13 +47,12 @@ class Interrupts:
         if executor.host is not None:
             executor.host.cancel(channel, message)
             return
-        for item in executor.queue:
-            if item[2].id == message.task:
-                executor.queue.remove(item)
-                channel.send(m.Results(item[1], [gone(message.task)]))
-                return
+        for _, lease, task in executor.take_queued(lambda item: item[2].id == message.task):
+            channel.send(m.Results(lease, [gone(task.id)]))
+            return
         running = executor.running
         if running is None or running.id != message.task:
+            self.target = message.task  # it may be on its way into the main thread
             return
         if message.recursive:
             executor.submitting.cancel_children(message.task, message.force)
@@ -79,7 +78,9 @@ class Interrupts:
 
     def again(self) -> None:
         """Try once more, if the last signal came at a moment that was not the task's."""
-        if self.target and threading.get_ident() != self.executor.main:
+        if self.target and self.target != self.executor.current_task:
+            self.target = b""  # it was over before it was cancelled
+        elif self.target and threading.get_ident() != self.executor.main:
             self._signal()
 
     def check(self) -> None:

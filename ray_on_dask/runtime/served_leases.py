@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ray_on_dask.runtime import job_environment, output
@@ -67,16 +66,9 @@ class ServedLeases:
 
     def give_back(self, lease: int, blocked: bool = False) -> None:
         """Hand the tasks of a lease that have not begun back to their owner."""
-        keep: deque[tuple[Channel, int, m.Task]] = deque()
-        back: list[bytes] = []
-        line = None
-        for item in self.executor.queue:
-            if item[1] == lease:
-                back.append(item[2].id)
-                line = item[0]
-            else:
-                keep.append(item)
-        self.executor.queue = keep
+        taken = self.executor.take_queued(lambda item: item[1] == lease)
+        back = [task.id for _, _, task in taken]
+        line = taken[0][0] if taken else None
         if line is None and blocked:
             line = self.line_to(self.leases[lease].owner) if lease in self.leases else None
         if line is not None and (back or blocked):
@@ -102,12 +94,11 @@ class ServedLeases:
             else:
                 channel.send(m.GivenBack(lease, [task.id for task in message.tasks]))
             return
-        if lease == self.executor.lending.lent or lease in self.ending or self.executor.retiring:
-            channel.send(
-                m.GivenBack(
-                    lease, [t.id for t in message.tasks], lease == self.executor.lending.lent
-                )
-            )
+        blocked = lease == self.executor.lending.lent
+        if blocked or lease in self.ending or self.executor.retiring:
+            channel.send(m.GivenBack(lease, [task.id for task in message.tasks], blocked))
+            if self.executor.retiring and self.executor.running is None:
+                self.end(lease)  # the owner has to look for another executor
             return
         append = self.executor.queue.append
         for task in message.tasks:

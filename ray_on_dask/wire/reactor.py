@@ -149,9 +149,9 @@ class Reactor:
     # -- leading -------------------------------------------------------------------
 
     def wait(self, waiter: Waiter, timeout: float | None = None) -> bool:
-        """Block until the waiter is done, leading if nobody does; False if time ran out."""
+        """Block until the waiter is done, leading if nobody does; False if time ran out, or closed."""
         deadline = None if timeout is None else monotonic() + timeout
-        while not waiter.done:
+        while not (waiter.done or self.closed):
             left = -1.0
             if deadline is not None:
                 left = deadline - monotonic()
@@ -168,18 +168,17 @@ class Reactor:
                                 break
                 finally:
                     self._stop_leading()
-                if self.closed:
-                    return waiter.done
             else:
                 self._follow(waiter, left)
-        return True
+        return waiter.done
 
     def _follow(self, waiter: Waiter, left: float) -> None:
         self._followers.append(waiter)
         goes_on = False
         try:
-            # The leader may have stopped between our try and our entry in the list.
-            if self._lead.locked() and not waiter.done:
+            # Between our try and our entry in the list the leader may have stopped, or `close`
+            # have nudged all it found there; it takes the lead itself and hands it to nobody.
+            if self._lead.locked() and not (waiter.done or self.closed):
                 waiter.sleep(left if left >= 0 else -1)
             goes_on = not waiter.done
         finally:
@@ -208,7 +207,8 @@ class Reactor:
         """Handle what has come, without waiting; nothing if another thread leads."""
         if self._lead.acquire(False):
             try:
-                self._poll(0)
+                if not self.closed:
+                    self._poll(0)
             finally:
                 self._stop_leading()
 

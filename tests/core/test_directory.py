@@ -333,7 +333,12 @@ class Peer:
         return sorted(self.held)
 
     def spare(self, id: bytes) -> int:
-        return self.held[id] - (1 if self.lent[id] else 0)
+        """How many holds it may let go: none while it lends, since they are all alike.
+
+        A release would take back the hold that arrived, on which the borrower builds, and leave
+        one that is still on its way.
+        """
+        return 0 if self.lent[id] else self.held[id]
 
 
 draws = st.data()
@@ -423,7 +428,7 @@ class RandomTraffic(RuleBasedStateMachine):
 
     @rule(data=draws)
     def borrow(self, data: Any) -> None:
-        """The taker registers its own hold; the giver keeps its own until that is acknowledged."""
+        """The taker registers its own hold; the giver keeps all of its own until that arrives."""
         giver, taker = self.a_peer(data, holding=True), self.a_peer(data)
         if giver and taker:
             id = data.draw(st.sampled_from(giver.ids()))
@@ -587,4 +592,7 @@ class RandomTraffic(RuleBasedStateMachine):
 
 
 TestRandomTraffic = RandomTraffic.TestCase
-TestRandomTraffic.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+# The same stories at each run; to look for new ones, take `derandomize` away and 2,000 examples.
+TestRandomTraffic.settings = settings(
+    max_examples=100, stateful_step_count=60, deadline=None, derandomize=True
+)

@@ -156,6 +156,14 @@ def test_options_are_listed_where_they_are_accepted(kind: str) -> None:
         assert at_decoration(**{old: 2}) and at_call(**{old: 2})
 
 
+def test_options_without_effect_are_read_nowhere() -> None:
+    sources = _sources(without="option")
+    idle = [name for name, row in rows("Options").items() if row["status"] == "no effect"]
+    assert [name for name in idle if f'get("{name}"' in sources or f'["{name}"]' in sources] == []
+    effective = set(rows("Options")) - {*idle, *OLD}
+    assert [name for name in sorted(effective) if f'"{name}"' not in _sources("options.py")] == []
+
+
 # -- the rest --------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import deque
 from time import monotonic
 
 import pytest
@@ -132,6 +133,48 @@ def test_closing_wakes_all_who_wait(three, party):
     party.reactor.close()
     until(lambda: len(results) == 3)
     assert not any(in_time for _, in_time in results)
+
+
+def test_nobody_sleeps_while_closing_has_the_lead(party, run):
+    """`close` takes the lead to close the descriptors, and hands it to nobody afterwards.
+
+    A follower that it nudged looks around just then, finds the lead taken, and must not follow.
+    """
+    reactor, results = party.reactor, []
+
+    class LateComer:
+        def close(self):
+            assert reactor._lead.locked()
+            run(waiting, party, Waiter(), results)
+            until(lambda: results)
+
+    epoll, reactor._epoll = reactor._epoll, LateComer()
+    reactor.close()
+    epoll.close()
+    assert not results[0][1]
+
+
+def test_one_who_follows_after_closing_has_nudged_all_does_not_sleep(party):
+    """It found the lead taken while the reactor was open; `close` came before it was listed."""
+    reactor = party.reactor
+
+    class Closing(deque):
+        def append(self, waiter):
+            reactor.closed = True
+            super().append(waiter)
+
+    reactor._followers = Closing()
+    start = monotonic()
+    with reactor._lead:
+        assert not reactor.wait(Waiter(), LIMIT)
+    assert monotonic() - start < LIMIT / 2
+    reactor.close()
+
+
+def test_what_is_closed_is_not_polled(party):
+    party.reactor.close()
+    party.reactor.poll_now()
+    assert not party.reactor.wait(Waiter(), 0)
 
 
 def test_when_nobody_waits_the_thread_of_the_reactor_reads(party):
