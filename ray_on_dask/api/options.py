@@ -93,6 +93,14 @@ _STR = (str, NoneType)
 _DICT = (dict, NoneType)
 
 
+#: Accepted so that programs for Ray run, and said to change nothing.
+NO_EFFECT = (
+    "fallback_strategy", "enable_task_events", "_labels", "_num_objects_per_yield",
+    "_actor_generator_backpressure_num_objects", "enable_tensor_transport", "tensor_transport",
+    "checkpoint_interval",
+)  # fmt: skip
+
+
 def _table(*options: Option) -> dict[str, Option]:
     return {option.name: option for option in options}
 
@@ -187,7 +195,7 @@ def actor_options(**given: Any) -> dict[str, Any]:
         raise ValueError("get_if_exists needs a name")
     if validated.get("object_store_memory") is not None:
         warnings.warn(
-            "object_store_memory of an actor is deprecated: nothing is reserved for it",
+            "object_store_memory of an actor is deprecated: it only counts as not free",
             DeprecationWarning,
             stacklevel=3,
         )
@@ -322,6 +330,8 @@ def _validated(table: Mapping[str, Option], given: Mapping[str, Any], kind: str)
         if name not in table:
             raise ValueError(_unknown_text(name, table, kind))
         table[name].validate(value)
+        if name in NO_EFFECT and value not in (None, table[name].default):
+            warnings.warn(f"option {name} has no effect in ray_on_dask", stacklevel=5)
     _check_placement_group(options)
     return {k: table[k].when_none() if v is None else v for k, v in options.items()}
 

@@ -271,6 +271,7 @@ class ControlStore:
         if lease.id in self._for_actor:
             return list(self.actors.unplaceable(self._for_actor[lease.id][0], error, now))
         owner, number = lease.demand.key
+        self.leases.demand(owner, number, 0, now)  # else the same would be tried for ever
         out: Out = [i.Send(owner, m.LeaseFailed(number, error))]
         return out + self._end(lease.id, now)
 

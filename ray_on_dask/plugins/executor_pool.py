@@ -204,16 +204,16 @@ class ExecutorPool:
         self, lease: int, job: int, runtime_env: str, function: bytes, gpus: list[int],
         begin: Callable[[ExecutorRecord], None],
     ) -> None:  # fmt: skip
-        record = self._find(job, runtime_env, function, gpus)
-        if record is not None:
-            begin(record)
-            self._restock_soon()
-            return
         environment = json.loads(runtime_env) if runtime_env else {}
         problem = _problem(environment)
         if problem:
             self.gpus.give(lease)
             self.node.up(self.node.name, m.LeaseStarted(lease, "", "", 0, [], problem))
+            return
+        record = self._find(job, runtime_env, function, gpus)
+        if record is not None:
+            begin(record)
+            self._restock_soon()
             return
         self.start(begin, environment.get("env_vars") or None)
 

@@ -110,6 +110,8 @@ class ActorHost:
             f"{self.spec.class_name}.__init__", error, pid=os.getpid(), ip=executor.ip,
             proctitle=f"ray::{self.spec.class_name}.__init__",
         )  # fmt: skip
+        task = m.Task(self.id, self.spec.function, self.spec.args, method="__init__")
+        executor.report_error(task, made)
         self._say_ready(dumps_error(made))
         executor.end(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,9 @@ class Execution:
         if task.returns == 0:
             return []
         parts = self._split(task, value)
-        values = [self.pack(part, task, at, owner) for at, part in enumerate(parts)]
+        packed = [self._write(part, task, at) for at, part in enumerate(parts)]
+        values = [value for value, _ in packed]
+        self._hand_over([ref for _, refs in packed for ref in refs], owner)
         if len(values) < task.returns:  # a generator that has ended early: what it has made counts
             problem = _wrong_number(len(values), task)
             error = self.failed(task, problem, 0.0).values
@@ -105,22 +107,28 @@ class Execution:
 
     def pack(self, value: Any, task: m.Task, at: int, owner: str) -> m.Value:
         """One result as it travels; refs inside it are handed to the owner."""
+        packed, refs = self._write(value, task, at)
+        self._hand_over(refs, owner)
+        return packed
+
+    def _write(self, value: Any, task: m.Task, at: int) -> tuple[m.Value, Sequence[ObjectRef[Any]]]:
+        """One result, and the refs in it. They are handed over when all results are written:
+        what fails before that has taken hold of nothing in the owner's name.
+        """
         serialized = serialize(value)
-        inner: list[bytes] = []
-        if serialized.inner:
-            inner = self._hand_over(list(serialized.inner), owner)
+        inner = [ref._entry.id for ref in serialized.inner]
         if serialized.size <= INLINE_MAX:
-            return m.Value(m.INLINE, to_bytes(serialized), None, inner)
+            return m.Value(m.INLINE, to_bytes(serialized), None, inner), serialized.inner
         id = task.id + index_bytes(at)
         label = self.executor.functions.name(task.function).rpartition(".")[2]
         located = self.executor.storing.write_result(id, serialized, label)
-        return m.Value(m.STORED, b"", located, inner)
+        return m.Value(m.STORED, b"", located, inner), serialized.inner
 
-    def _hand_over(self, refs: list[ObjectRef[Any]], owner: str) -> list[bytes]:
-        with self.executor.lock:
-            for ref in refs:
-                self.executor.references.handed(ref, owner)
-        return [ref._entry.id for ref in refs]
+    def _hand_over(self, refs: Sequence[ObjectRef[Any]], owner: str) -> None:
+        if refs:
+            with self.executor.lock:
+                for ref in refs:
+                    self.executor.references.handed(ref, owner)
 
     def failed(self, task: m.Task, error: BaseException, seconds: float) -> m.Result:
         """The result of a task that has raised."""

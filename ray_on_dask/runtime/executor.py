@@ -160,12 +160,13 @@ class Executor(Process):
     def serve(self) -> None:
         """Run what comes, until the end."""
         while True:
-            try:
-                channel, lease, task = self.queue.popleft()
-            except IndexError:
+            queued: Queued | None = None
+            with contextlib.suppress(IndexError):
+                queued = self.queue.popleft()
+            if queued is None:
                 self._rest()
-                continue
-            self._run(channel, lease, task)
+            else:
+                self._run(*queued)
 
     def _rest(self) -> None:
         """Nothing to do: send what is unsent, and wait for work."""

@@ -42,7 +42,6 @@ def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
 
     A `detached` one does not end with this process.
     """
-    log_dir = options.temp_dir
     config = head_config(options) | {"detached": detached, "port": port}
     start = (
         "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
@@ -54,7 +53,6 @@ def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if name in os.environ:
             environment[name] = os.environ[name]
-    del log_dir
     process = subprocess.Popen(
         [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
         stdin=subprocess.DEVNULL if detached else subprocess.PIPE,

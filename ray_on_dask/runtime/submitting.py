@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core import tasks as t
 from ray_on_dask.ids import INDEX, index_bytes
-from ray_on_dask.runtime import arguments, current, failures
+from ray_on_dask.runtime import arguments, current, error_report, failures
 from ray_on_dask.runtime.function_table import PreparedCall
 from ray_on_dask.runtime.object_ref import Entry, ref_to
 from ray_on_dask.wire import messages as m
@@ -167,7 +167,9 @@ class Submitting:
             elif isinstance(what, t.GiveBackLease):
                 self.process.to_hub(m.ReturnLease(what.lease))
             else:
-                self.fail(what.task, failures.crashed(what.task.task.name, what.reason))
+                name = what.task.task.name
+                self.fail(what.task, failures.crashed(name, what.reason))
+                self.process.to_hub(error_report.crash_of(self.process, name, what.reason))
 
     def _push(self, push: t.PushTasks) -> None:
         line = self.lines.get(push.lease.executor)

@@ -149,7 +149,7 @@ class Reactor:
     # -- leading -------------------------------------------------------------------
 
     def wait(self, waiter: Waiter, timeout: float | None = None) -> bool:
-        """Block until the waiter is done, leading if nobody does; False if time ran out, or closed."""
+        """Block until the waiter is done, leading if nobody does; False on timeout or `close`."""
         deadline = None if timeout is None else monotonic() + timeout
         while not (waiter.done or self.closed):
             left = -1.0
@@ -377,3 +377,4 @@ class Reactor:
         with self._lead:
             self._epoll.close()
             os.close(self._wake_fd)
+            self._wake_fd = -1

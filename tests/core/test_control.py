@@ -240,3 +240,18 @@ def test_a_message_that_is_not_for_the_control_store_is_ignored(cluster):
 
 def test_sync_is_answered_after_all_that_was_said_before(cluster):
     assert cluster.say("d", m.Sync(7)) == [("d", m.Synced(7))]
+
+
+def test_a_class_whose_environment_cannot_be_had_is_not_tried_for_ever() -> None:
+    """The node says no at once, in the same breath as the grant: a loop would never end."""
+    store = ControlStore(lambda kind, facts: kind.encode())
+    facts = NodeFacts("node", "tcp://a", "ip", "host", "h", "hub", "shm", "dir", 1, {"CPU": 10_000})
+    store.node_up(facts, 0.0)
+    store.joined("node", m.Hello("driver", "driver", 1, m.JobConfig()), 0.0)
+    spec = m.SchedulingClass({"CPU": 10_000}, runtime_env='{"pip": ["x"]}')
+    (start,) = store.handle("driver", m.Demand(1, 3, spec), 0.0)
+    refused = m.LeaseStarted(start.message.lease, "", "", 0, [], "no pip here")
+    (failed,) = store.handle("node", refused, 0.0)
+    assert failed.to == "driver" and failed.message == m.LeaseFailed(1, b"RuntimeEnvSetupError")
+    assert not store.leases.leases and not store.leases.lacking
+    store.validate()
