@@ -33,6 +33,7 @@ async def run(options: dict[str, Any]) -> None:
     from ray_on_dask.plugins._dask_compat import give_to_future_workers
     from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
     from ray_on_dask.plugins.worker_plugin import NodePlugin
+    from ray_on_dask.runtime import output
 
     dask.config.set({"distributed.admin.low-level-log-length": 0})
     logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -56,6 +57,8 @@ async def run(options: dict[str, Any]) -> None:
         async with worker:
             await worker.plugin_add(node, name=node.name)
             control.node_up(worker.address, node.node.facts())
+            # Dask may have named the process after its worker alone.
+            output.title(f"ray_on_dask.runtime.head {scheduler.address}")
             _say(
                 hub=node.node.hub_path, address=scheduler.address,
                 session_dir=node.node.directories.session_dir,
