@@ -259,6 +259,7 @@ class ActorCalls:
         if message.state == "ALIVE" and actor.line is None:
             self._connect(actor, message)
         elif message.state == "DEAD":
+            self.process.creating.forget(actor.id)
             queue, actor.queue = actor.queue, deque()
             for call in queue:
                 self._fail(call, message.error)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, ref_to
+from ray_on_dask.runtime.storing import INLINE_MAX
 from ray_on_dask.serialization import deserialize, explain_failure, serialize, to_bytes
 from ray_on_dask.wire.messages import INLINE, PENDING, STORED, Dependency, Task, Value
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.process import Process
 
-#: Serialized values up to this size travel inside messages; larger go to the store.
-INLINE_MAX = 100_000
 #: What `((), {})` is on the wire: calls without arguments send no pickle.
 NO_ARGUMENTS = Value(INLINE, b"")
 #: `Dependency.place` of arguments that went to the store as a whole.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -68,7 +68,3 @@ class Creating:
     def forget(self, actor: bytes) -> None:
         """The actor will not be made again."""
         self._holding.pop(actor, None)
-
-    def holding(self, actor: bytes) -> Any:
-        """What keeps the arguments of an actor alive."""
-        return self._holding.get(actor)

@@ -27,7 +27,7 @@ class Yielding:
         if task.flags & m.DYNAMIC:
             return [self._collect(task, generator, owner)]
         count = 0
-        line = self._line(owner)
+        line = self.executor.served.line_to(owner)
         try:
             self._wait_for_room(task, 0)
             while True:
@@ -61,12 +61,6 @@ class Yielding:
             self.executor.send_out()
             if line is not None:
                 line.send(m.Yielded(task.id, at, packed))
-
-    def _line(self, owner: str) -> Channel | None:
-        for channel in self.executor.reactor.channels():
-            if channel.peer == owner and channel.state is None:
-                return channel
-        return None
 
     def _collect(self, task: m.Task, generator: Any, owner: str) -> m.Value:
         from ray_on_dask.runtime.streams import DynamicObjectRefGenerator
