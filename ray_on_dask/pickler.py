@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -40,11 +41,25 @@ def dump(value: Any, buffers: list[pickle.PickleBuffer], reducers: dict[type, Re
     reducers : dict
         {class: reducer}, before all others.
     """
-    table = {**copyreg.dispatch_table, **_TABLE, **_optional_reducers(), **reducers}
+    table = {**copyreg.dispatch_table, **_TABLE, **_OURS, **_optional_reducers(), **reducers}
     with io.BytesIO() as file:
         _Pickler(file, buffers, table).dump(value)
         return file.getvalue()
 
+
+# -- code -------------------------------------------------------------------------
+
+#: What cloudpickle 3.1.3 puts in place of the file that a function is from.
+_NO_FILE = "<dynamic-code>"
+
+
+def _reduce_code(code: types.CodeType) -> Any:
+    """Code keeps the name of its file: else no traceback of a task would show the user's lines."""
+    make, args = _TABLE[types.CodeType](code)
+    return make, tuple(code.co_filename if arg == _NO_FILE else arg for arg in args)
+
+
+_OURS: dict[type, Reducer] = {types.CodeType: _reduce_code}
 
 # -- tensors ----------------------------------------------------------------------
 
