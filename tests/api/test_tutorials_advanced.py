@@ -77,8 +77,14 @@ def test_a_signal_lets_four_tasks_go(session: Any, own: bool, tmp_path: Path) ->
     assert ray.get(runners) == [0, 1, 2, 3]
 
 
+@pytest.fixture
+def unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that differ in numbers alone are all shown, whichever processes print them."""
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "0")
+
+
 def test_lines_of_four_tasks_all_reach_the_driver(
-    session: Any, capfd: pytest.CaptureFixture[str]
+    unmerged: None, session: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     @ray.remote
     def say(i: int) -> None:
