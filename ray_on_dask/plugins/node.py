@@ -16,24 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
-from ray_on_dask.ids import NodeID
 from ray_on_dask.objectstore.usage import clear_usage
 from ray_on_dask.plugins.executor_pool import ExecutorPool
 from ray_on_dask.plugins.hub import Line, start_hub
-from ray_on_dask.runtime.directories import NodeDirectories, host_id, sweep
+from ray_on_dask.runtime.beginning import Beginning, zygote_start
+from ray_on_dask.runtime.directories import host_id, sweep
 from ray_on_dask.runtime.zygote_client import ZygoteClient
 from ray_on_dask.wire import messages as m
 
 logger = logging.getLogger("ray_on_dask")
-
-#: Modules that the zygote has imported before it forks.
-PRELOAD = (
-    "ray_on_dask.runtime.executor",
-    "ray_on_dask.pickler",
-    "ray_on_dask.exceptions",
-    "ray_on_dask.error_serialization",
-    "ray_on_dask.api",
-)
 
 
 @dataclass
@@ -59,12 +50,20 @@ class NodeManager:
     options : NodeOptions
     up : callable
         ``up(sender, message)`` hands a message to the control store.
+    beginning : Beginning, optional
+        What there is of it already.
     """
 
-    def __init__(self, options: NodeOptions, up: Callable[[str, Any], None]):
+    def __init__(
+        self,
+        options: NodeOptions,
+        up: Callable[[str, Any], None],
+        beginning: Beginning | None = None,
+    ):
         self.options = options
         self.up = up
-        self.name = NodeID.from_random().hex()
+        self.beginning = beginning or Beginning.make(options.temp_dir, options.plasma_directory)
+        self.name = self.beginning.name
         self.capacity = options.capacity
         self.ip = options.ip or socket.gethostbyname(socket.gethostname())
         self.cpus = max(1, options.resources.get("CPU", 0) // 10_000)
@@ -75,9 +74,7 @@ class NodeManager:
         self.objects = StoredObjects()
         #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
         self.on_objects: Callable[[list[Any], list[bytes]], None] = lambda new, gone: None
-        self.directories = NodeDirectories.create(
-            options.temp_dir, options.plasma_directory, self.name[:16]
-        )
+        self.directories = self.beginning.directories
         self.hub_path = os.path.join(self.directories.session_dir, "hub")
         self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
         self.pool = ExecutorPool(self, options.gpu_ids)
@@ -102,12 +99,7 @@ class NodeManager:
     async def start(self) -> None:
         """Open the hub and start the zygote."""
         self.loop = asyncio.get_running_loop()
-        self.zygote.start(
-            self.directories.session_dir,
-            self.directories.shm_dir,
-            preload=PRELOAD,
-            inherit=self.directories.locks,
-        )
+        self.zygote.start(zygote_start(self.directories), self.beginning.zygote)
         self._server = await start_hub(self, self.hub_path)
         asyncio.get_running_loop().run_in_executor(
             None, sweep, self.options.temp_dir, self.options.plasma_directory

@@ -37,6 +37,8 @@ class NodePlugin(WorkerPlugin):
     def __init__(self, **given: Any):
         self.given = given
         self.control: Any = None
+        #: What a head has made of the node before it imported Dask.
+        self.beginning: Any = None
 
     async def setup(self, worker: Any) -> None:
         """The worker is up: open the hub, start the zygote, say that there is a node."""
@@ -52,7 +54,9 @@ class NodePlugin(WorkerPlugin):
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
         given = {**self.given, **preload.given_to(worker)}
-        self.node = node = NodeManager(node_options(worker, **given), self.up)
+        self.node = node = NodeManager(
+            node_options(worker, **given), self.up, self.beginning
+        )
         self.keys = ObjectKeys(self.announce)
         node.on_objects = self.keys.changed
         await node.start()

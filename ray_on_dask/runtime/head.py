@@ -26,6 +26,10 @@ async def run(options: dict[str, Any]) -> None:
     else:
         loop.add_reader(0, end.set)
     loop.add_signal_handler(signal.SIGTERM, end.set)
+    from ray_on_dask.runtime.beginning import Beginning
+
+    given = options["node"]
+    beginning = Beginning.make(given["temp_dir"], given["plasma_directory"], early=True)
     import dask
     from distributed import Scheduler, Worker
 
@@ -40,8 +44,8 @@ async def run(options: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", message="Port .* is already in use")
     host, shown = options["host"], options["dashboard"]
     control = ControlPlugin(options["session"], redis=options["redis"])
-    node = NodePlugin(**options["node"])
-    node.control = control
+    node = NodePlugin(**given)
+    node.control, node.beginning = control, beginning
     async with Scheduler(
         host=host, port=options["port"], dashboard=False, idle_timeout=None,
         dashboard_address=dashboard.address(shown["host"], shown["port"])

@@ -18,7 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from ray_on_dask.runtime.zygote_launcher import in_lasting_thread, launch, reap
+from ray_on_dask.runtime.zygote_launcher import (
+    ZygoteStart,
+    ZygoteStarted,
+    in_lasting_thread,
+    line,
+    reap,
+)
 from ray_on_dask.runtime.zygote_messages import (
     LONGEST_REPORT,
     LONGEST_REQUEST,
@@ -68,9 +74,7 @@ class ZygoteClient:
         self._on_forked, self._on_exited, self._on_lost = on_forked, on_exited, on_lost
         #: Set while a zygote is there that has its imports done.
         self.ready = asyncio.Event()
-        self._command: list[str] = []
-        self._session_dir = ""
-        self._inherit: tuple[int, ...] = ()
+        self._how = ZygoteStart("", "")
         self._socket: socket.socket | None = None
         self._process: Future[subprocess.Popen[bytes]] | None = None
         self._start_later: Callable[[], None] | None = None
@@ -79,29 +83,14 @@ class ZygoteClient:
         self._closing = False
         self._gone = asyncio.Event()
 
-    def start(
-        self,
-        session_dir: str,
-        shm_dir: str,
-        preload: Sequence[str] = (),
-        inherit: Sequence[int] = (),
-    ) -> None:
-        """Start the zygote; requests may follow at once.
-
-        Parameters
-        ----------
-        session_dir, shm_dir : str
-            Removed by the zygote when this process is gone.
-        preload : sequence of str
-            Modules that children find imported. They must start no thread.
-        inherit : sequence of int
-            Descriptors that the zygote holds as long as it lives (locks on the directories).
-        """
-        self._session_dir, self._inherit = session_dir, tuple(inherit)
-        self._command = ["--remove", session_dir, "--remove", shm_dir]
-        for module in preload:
-            self._command += ["--preload", module]
-        self._connect(0.0)
+    def start(self, how: ZygoteStart, started: ZygoteStarted | None = None) -> None:
+        """Start the zygote, or take over one that is `started`; requests may follow at once."""
+        self._how = how
+        if started is None:
+            self._connect(0.0)
+        else:
+            self._process = started.process
+            self._listen(started.socket)
 
     @property
     def pid(self) -> int | None:
@@ -161,27 +150,25 @@ class ZygoteClient:
         except asyncio.TimeoutError:
             self._disconnect()
         if self._process is not None:
-            await asyncio.wrap_future(in_lasting_thread(reap, self._process, self._session_dir))
+            await asyncio.wrap_future(in_lasting_thread(reap, self._process, self._how.session_dir))
 
     # -- the connection --------------------------------------------------------------------
 
     def _connect(self, delay: float) -> None:
         """Make the socket pair now, so that requests wait in it, and start the zygote."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LONGEST_REQUEST)
-        self._socket = ours
-        loop = asyncio.get_running_loop()
-        loop.add_reader(ours, self._readable, ours)
-        timer = loop.call_later(delay, self._launch, theirs)
+        ours, theirs = line()
+        self._listen(ours)
+        timer = asyncio.get_running_loop().call_later(delay, self._launch, theirs)
         self._start_later = functools.partial(_call_off, timer, theirs)
+
+    def _listen(self, ours: socket.socket) -> None:
+        self._socket = ours
+        asyncio.get_running_loop().add_reader(ours, self._readable, ours)
 
     def _launch(self, theirs: socket.socket) -> None:
         self._start_later = None
         previous, self._process = self._process, None
-        self._process = in_lasting_thread(
-            launch, self._command, self._session_dir, self._inherit, theirs, previous
-        )
+        self._process = self._how.launch(theirs, previous)
 
     def _disconnect(self) -> None:
         assert self._socket is not None
@@ -198,7 +185,7 @@ class ZygoteClient:
             return
         self._failures = 0 if self.ready.is_set() else self._failures + 1
         self.ready.clear()
-        logger.error("the zygote of %s died; starting another", self._session_dir)
+        logger.error("the zygote of %s died; starting another", self._how.session_dir)
         delay = FIRST_DELAY * 2**self._failures if self._failures else 0.0
         self._connect(min(delay, LONGEST_DELAY))
         _safely(self._on_lost)

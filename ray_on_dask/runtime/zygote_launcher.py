@@ -16,11 +16,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ray_on_dask.runtime import process_tree
+from ray_on_dask.runtime.zygote_messages import LONGEST_REQUEST
 
 T = TypeVar("T")
 
@@ -32,6 +34,55 @@ _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from ray_on_dask.runtime.zygote import main; sys.exit(main(sys.argv[1:]))"
 )
+
+
+@dataclass(frozen=True)
+class ZygoteStarted:
+    """A zygote on its way: the node's end of its line, which takes requests, and its process."""
+
+    socket: socket.socket
+    process: Future[Zygote]
+
+
+@dataclass(frozen=True)
+class ZygoteStart:
+    """How a zygote is started.
+
+    Parameters
+    ----------
+    session_dir, shm_dir : str
+        Removed by the zygote when the node is gone.
+    preload : sequence of str
+        Modules that children find imported. They must start no thread.
+    inherit : sequence of int
+        Descriptors that the zygote holds as long as it lives (locks on the directories).
+    """
+
+    session_dir: str
+    shm_dir: str
+    preload: Sequence[str] = ()
+    inherit: Sequence[int] = ()
+
+    def launched(self) -> ZygoteStarted:
+        """Start a first zygote, in any thread, with no loop needed."""
+        ours, theirs = line()
+        return ZygoteStarted(ours, self.launch(theirs, None))
+
+    def launch(self, theirs: socket.socket, previous: Future[Zygote] | None) -> Future[Zygote]:
+        """Start a zygote at the end of a line, once nothing of its predecessor is left."""
+        options = ["--remove", self.session_dir, "--remove", self.shm_dir]
+        for module in self.preload:
+            options += ["--preload", module]
+        inherit = tuple(self.inherit)
+        return in_lasting_thread(launch, options, self.session_dir, inherit, theirs, previous)
+
+
+def line() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a line between node and zygote; requests wait in it for the zygote."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LONGEST_REQUEST)
+    return ours, theirs
 
 
 def in_lasting_thread(function: Callable[..., T], *args: Any) -> Future[T]:

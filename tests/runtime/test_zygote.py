@@ -16,6 +16,7 @@ import pytest
 from ray_on_dask.runtime import process_tree
 from ray_on_dask.runtime.directories import NodeDirectories
 from ray_on_dask.runtime.zygote_client import ZygoteClient
+from ray_on_dask.runtime.zygote_launcher import ZygoteStart
 
 HERE = str(Path(__file__).parent)
 LIMIT = 20.0
@@ -25,12 +26,13 @@ import asyncio, sys
 sys.path.insert(0, {here!r})
 from ray_on_dask.runtime.directories import NodeDirectories
 from ray_on_dask.runtime.zygote_client import ZygoteClient
+from ray_on_dask.runtime.zygote_launcher import ZygoteStart
 
 async def main():
     dirs = NodeDirectories.create(sys.argv[1], sys.argv[2], "node")
     forked = lambda name, pid, out, err: print(pid, flush=True)
     client = ZygoteClient(forked, print, lambda: None)
-    client.start(dirs.session_dir, dirs.shm_dir, ["zygote_entries"], dirs.locks)
+    client.start(ZygoteStart(dirs.session_dir, dirs.shm_dir, ["zygote_entries"], dirs.locks))
     client.fork("one", {{"entry": "zygote_entries:waits"}})
     client.fork("two", {{"entry": "zygote_entries:starts_processes"}})
     client.spawn("three", ["sleep", "100"])
@@ -101,17 +103,16 @@ Scenario = Callable[[Node], Awaitable[None]]
 
 
 @pytest.fixture
-def play(
-    directories: NodeDirectories, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Scenario], Node]:
-    """Run a scenario against a zygote of its own; all that it had must be gone after `close`."""
+def play(directories: NodeDirectories, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Node]:
+    """Run a scenario against a zygote, one of its own; all that it had must be gone at the end."""
     monkeypatch.syspath_prepend(HERE)
 
-    async def run(scenario: Scenario) -> Node:
+    async def run(scenario: Scenario, early: bool) -> Node:
         node = Node()
-        node.client.start(
+        how = ZygoteStart(
             directories.session_dir, directories.shm_dir, ["zygote_entries"], directories.locks
         )
+        node.client.start(how, how.launched() if early else None)
         try:
             await asyncio.wait_for(scenario(node), LIMIT)
         finally:
@@ -120,7 +121,7 @@ def play(
         assert not [pid for pid in node.pids.values() if alive(pid)]
         return node
 
-    return lambda scenario: asyncio.run(run(scenario))
+    return lambda scenario, early=False: asyncio.run(run(scenario, early))
 
 
 def entry(name: str, **params: object) -> dict[str, object]:
@@ -143,7 +144,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     return condition()
 
 
-def test_what_a_child_prints_and_its_status_reach_the_node(play):
+@pytest.mark.parametrize("early", [False, True])
+def test_what_a_child_prints_and_its_status_reach_the_node(play, early):
     async def scenario(node: Node) -> None:
         node.client.fork("a", entry("both_outputs", text="héllo", status=7))
         assert await node.output("a") == "héllo\n"
@@ -151,7 +153,7 @@ def test_what_a_child_prints_and_its_status_reach_the_node(play):
         await node.until(lambda: "a" in node.statuses)
         assert node.statuses == {"a": 7}
 
-    play(scenario)
+    play(scenario, early)
 
 
 def test_forked_children_draw_different_random_numbers(play):
