@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ray_on_dask.errorlog.server import connection_options
+from ray_on_dask.errorlog.first_words import ask
+from ray_on_dask.errorlog.server import Shard, connection_options
 
 _KEY = "ray_on_dask:scheduler_address"
 
@@ -30,6 +31,11 @@ def set_address(url: str, scheduler_address: str) -> None:
         If the server cannot be reached or refuses us.
     """
     _ask(url, lambda client: client.set(_KEY, scheduler_address))
+
+
+def set_address_at(shard: Shard, scheduler_address: str) -> None:
+    """The same at a server of our own; `OSError` if it cannot be reached or refuses us."""
+    ask(shard.host, shard.port, shard.password, "SET", _KEY, scheduler_address)
 
 
 def get_address(redis_address: str, password: str | None = None) -> str:

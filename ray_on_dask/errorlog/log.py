@@ -7,6 +7,7 @@ there twice if the connection broke between its arrival and the answer.
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -113,16 +114,20 @@ class _Server:
     """One Redis server, with what it has not been given yet."""
 
     def __init__(self, url: str, now: Callable[[], float]):
-        import redis
-
-        self._redis = redis
-        self._client: Any = redis.Redis.from_url(url, **connection_options())
+        self._url = url
         self._now = now
         self._delay = 0.0
         self._retry_at = 0.0
         #: Held while talking to the server, so that records stay in order.
         self._lock = threading.Lock()
         self.waiting: deque[Record] = deque(maxlen=BACKLOG)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        """Made for the first record: the library takes 6 MB, and most sessions have no errors."""
+        import redis
+
+        return redis.Redis.from_url(self._url, **connection_options())
 
     def remember(self, record: Record) -> None:
         self.waiting.append(record)
@@ -135,10 +140,12 @@ class _Server:
 
     def _attempt(self) -> None:
         """Send one batch, or wait longer before the next attempt."""
+        from redis import RedisError
+
         batch = list(islice(self.waiting, _BATCH))
         try:
             self._send(batch)
-        except (self._redis.RedisError, OSError):
+        except (RedisError, OSError):
             self._delay = min(max(self._delay * 2, _FIRST_DELAY), _LAST_DELAY)
             self._retry_at = self._now() + self._delay
             return
@@ -152,9 +159,11 @@ class _Server:
             self.waiting.popleft()
 
     def _send(self, batch: list[Record]) -> None:
+        from redis.exceptions import OutOfMemoryError
+
         try:
             self._push(batch)
-        except self._redis.exceptions.OutOfMemoryError:
+        except OutOfMemoryError:
             self._halve()
             self._push(batch)
 
@@ -173,11 +182,13 @@ class _Server:
             self._client.ltrim(key, length // 2 + 1, -1)
 
     def read(self, job_id: str | None, limit: int) -> list[Record]:
+        from redis import RedisError
+
         with self._lock:
             try:
                 keys = [_PREFIX + job_id] if job_id is not None else self._keys()
                 texts = [t for key in keys for t in self._client.lrange(key, -limit, -1)]
-            except (self._redis.RedisError, OSError):
+            except (RedisError, OSError):
                 texts = []
             here = [r for r in list(self.waiting) if job_id is None or r["job_id"] == job_id]
         return [json.loads(text) for text in texts] + here
@@ -187,4 +198,5 @@ class _Server:
 
     def close(self) -> None:
         with self._lock:
-            self._client.close()
+            if "_client" in vars(self):
+                self._client.close()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ray_on_dask.errorlog.first_words import Refused, ask
 from ray_on_dask.exceptions import RaySystemError
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
@@ -299,19 +300,14 @@ def wait_until_ready(shard: Shard, timeout: float = 10.0) -> None:
 
 def _silence(shard: Shard) -> str | None:
     """None if the server answers, else why it does not."""
-    import redis
-
-    client = redis.Redis.from_url(shard.url, **connection_options())
     try:
-        pid = client.info("server")["process_id"]
-    except redis.exceptions.AuthenticationError:
-        return _REFUSED
-    except (redis.RedisError, OSError) as error:
+        facts = ask(shard.host, shard.port, shard.password, "INFO", "server")
+    except Refused as error:
+        return _REFUSED if str(error).startswith(("WRONGPASS", "ERR AUTH")) else str(error)
+    except OSError as error:
         return str(error)
-    finally:
-        client.close()
     # Ours may be about to find out that the port is taken, by a server with the same password.
-    ours = shard.proc is None or shard.proc.pid == pid
+    ours = shard.proc is None or b"process_id:%d\r" % shard.proc.pid in facts
     return None if ours else "another server answers there"
 
 

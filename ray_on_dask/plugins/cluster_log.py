@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ray_on_dask.errorlog import server
-from ray_on_dask.errorlog.address import set_address, url_of
+from ray_on_dask.errorlog.address import set_address, set_address_at, url_of
 from ray_on_dask.errorlog.log import ErrorLog
 from ray_on_dask.errorlog.writer import Writer
 from ray_on_dask.exceptions import RaySystemError
@@ -176,7 +176,10 @@ class ClusterLog:
         while self._ports:
             self._ports.pop().close()
         if missing or not self.servers or not self.ready:
-            set_address(self.urls[0], scheduler)
+            if self.servers:
+                set_address_at(self.servers[0], scheduler)
+            else:
+                set_address(self.urls[0], scheduler)
             self._begin_writing()
 
     def _begin_writing(self) -> None:
