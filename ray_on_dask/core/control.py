@@ -20,6 +20,7 @@ from ray_on_dask.core.members import (
     Member as Member,
     NodeFacts as NodeFacts,
     Record as Record,
+    across_hosts,
 )
 from ray_on_dask.core.placement import PlacementGroups
 from ray_on_dask.core.questions import Questions
@@ -107,7 +108,9 @@ class ControlStore:
                 continue
             what = todo.popleft()
             kind = type(what)
-            if kind is i.Send or kind is Record:
+            if kind is i.Send:
+                done.append(across_hosts(what, self.node_of(what.to), self.nodes))
+            elif kind is Record:
                 done.append(what)
             elif kind is ls.Grant:
                 todo.extend(self._grant(what.lease, now))

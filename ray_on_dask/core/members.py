@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from ray_on_dask.core.instructions import Send
 from ray_on_dask.wire import messages as m
 
 
@@ -63,3 +67,17 @@ class Record:
     message: Any
     node: str = ""
     job: int = 0
+
+
+def across_hosts(send: Send, home: str, nodes: Mapping[str, NodeFacts]) -> Send:
+    """The same to send, without an executor's address if that is a socket of another host.
+
+    Who is given a node and no address reaches the executor through the hub of its own node.
+    """
+    message = send.message
+    if type(message) not in (m.Granted, m.ActorState) or not message.address:
+        return send
+    here, there = nodes.get(home), nodes.get(message.node)
+    if here is None or there is None or here.host == there.host:
+        return send
+    return Send(send.to, msgspec.structs.replace(message, address=""))

@@ -45,6 +45,12 @@ class Questions:
     def _about_nodes(self, sender: str) -> list[dict[str, Any]]:
         return [self._node(facts) for facts in self.store.nodes.values()]
 
+    def _about_node_address(self, sender: str, node: str) -> str:
+        facts = self.store.nodes.get(node)
+        if facts is None or not facts.alive:
+            raise KeyError(f"node {node} is dead")
+        return facts.address
+
     def _node(self, facts: NodeFacts) -> dict[str, Any]:
         node = self.store.leases.nodes.get(facts.name)
         total = node.ledger.total if node is not None else {}

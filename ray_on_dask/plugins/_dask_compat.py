@@ -230,9 +230,37 @@ def add_data(worker: Any, data: dict[str, Any]) -> None:
     worker.update_data(data)
 
 
+async def connect_to(worker: Any, address: str, timeout: float) -> Any:
+    """A comm to another server, with this worker's credentials; `OSError` if it cannot be had."""
+    from distributed.core import connect
+
+    return await connect(address, timeout=timeout, **worker.connection_args)
+
+
+def on_calls(worker: Any, handlers: dict[str, Callable[..., Any]]) -> None:
+    """Answer these calls of whoever connects to the worker."""
+    worker.handlers.update(handlers)
+
+
+def off_calls(worker: Any, names: Iterable[str]) -> None:
+    """Answer them no longer."""
+    for name in names:
+        worker.handlers.pop(name, None)
+
+
 def scheduler_address(worker: Any) -> str:
     """Where the worker's scheduler is."""
     return str(worker.scheduler.address)
+
+
+def worker_host(worker: Any) -> str:
+    """The address of the interface that the worker listens on, "" if it is no number."""
+    from distributed.comm.addressing import get_address_host
+
+    try:
+        return str(get_address_host(worker.address))
+    except (ValueError, NotImplementedError):  # an in-process worker, of tests
+        return ""
 
 
 def worker_memory(worker: Any) -> int | None:

@@ -110,7 +110,7 @@ def node_options(
     # Several workers on one host have a share of its memory each.
     available = dask.worker_memory(worker) or memory_limit()
     capacity = store_capacity(object_store_memory, plasma_directory, available)
-    address = ip or node_ip()
+    address = ip or dask.worker_host(worker) or node_ip()
     total = {
         "CPU": float(cpus), "GPU": float(count),
         "memory": float(memory or max(0, available - capacity)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.wire.channel import listen, peer_is_ours
 from ray_on_dask.wire.frames import FrameReader, pack
+from ray_on_dask.wire.relay_messages import Relay
 
 if TYPE_CHECKING:
     from ray_on_dask.plugins.node import NodeManager
@@ -39,16 +40,35 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Handle what has come; garbage closes this line and nothing else."""
         try:
-            messages = self._reader.feed(data)
+            if not self.process:
+                data = self._begin(data)
+            messages = self._reader.feed(data) if data else []
         except ValueError:
             logger.warning("garbage from process %r: its line is closed", self.process)
             self._transport.abort()
             return
         for message in messages:
-            try:
-                self.node.on_message(self, message)
-            except Exception:
-                logger.exception("could not handle %s of %s", type(message).__name__, self.process)
+            self._handle(message)
+
+    def _begin(self, data: bytes) -> bytes:
+        """Handle the first message: after one that asks for a relay, nothing is opened here."""
+        first, rest = self._reader.first(data)
+        if type(first) is Relay:
+            end = self.node.relay.line(first.node, first.executor)
+            self._transport.set_protocol(end)
+            end.connection_made(self._transport)
+            if rest:
+                end.data_received(rest)
+            return b""
+        if first is not None:
+            self._handle(first)
+        return rest
+
+    def _handle(self, message: object) -> None:
+        try:
+            self.node.on_message(self, message)
+        except Exception:
+            logger.exception("could not handle %s of %s", type(message).__name__, self.process)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The process has gone, or has hung up."""

@@ -19,6 +19,9 @@ from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWrite
 from ray_on_dask.objectstore.usage import clear_usage
 from ray_on_dask.plugins.executor_pool import ExecutorPool
 from ray_on_dask.plugins.hub import Line, start_hub
+from ray_on_dask.plugins.line_end import LineEnd
+from ray_on_dask.plugins.peers import Peers
+from ray_on_dask.plugins.relay import Relay
 from ray_on_dask.runtime.beginning import Beginning, zygote_start
 from ray_on_dask.runtime.directories import host_id, sweep
 from ray_on_dask.runtime.zygote_client import ZygoteClient
@@ -78,6 +81,8 @@ class NodeManager:
         self.hub_path = os.path.join(self.directories.session_dir, "hub")
         self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
         self.pool = ExecutorPool(self, options.gpu_ids)
+        self.peers = Peers(self.name, up)
+        self.relay = Relay(self.name, self.peers.dial, self._join_line, self.now)
         self._server: asyncio.AbstractServer | None = None
         self._children: dict[str, Callable[[int], None]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -88,6 +93,7 @@ class NodeManager:
             m.OwnerGone: self._owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
+            m.Answer: self.peers.on_answer,
             m.KillLease: lambda message: self.pool.kill_lease(message.lease, message.reason),
         }
 
@@ -143,6 +149,11 @@ class NodeManager:
             self.up(self.name, m.Lost(line.process, "the driver has exited"))
         elif line.kind == "executor" and line.process in self.pool.executors:
             self.pool.kill(line.process, "")  # it lives, but nobody can talk to it any more
+
+    async def _join_line(self, end: LineEnd, executor: str) -> None:
+        """An owner on another host wants a line to an executor of this node."""
+        address = self.pool.executors[executor].address
+        await asyncio.get_running_loop().create_unix_connection(lambda: end, address)
 
     # -- messages from above ------------------------------------------------------------------
 
@@ -231,6 +242,7 @@ class NodeManager:
 
     def tick(self, now: float) -> None:
         """To be called each second or so."""
+        self.relay.tick(now)
         self.pool.reap(now)
         self.pool.watch_memory()
 
@@ -239,6 +251,7 @@ class NodeManager:
         self.closing = True
         if self._server is not None:
             self._server.close()
+        self.relay.close()
         await self.zygote.close()
         for line in list(self.lines.values()):
             line.close()

@@ -14,6 +14,7 @@ from ray_on_dask.plugins import _dask_compat as dask, local_nodes, preload
 from ray_on_dask.plugins.detect import node_options
 from ray_on_dask.plugins.node import NodeManager
 from ray_on_dask.plugins.object_keys import ObjectKeys
+from ray_on_dask.plugins.relay import CONNECT
 from ray_on_dask.plugins.session_file import SessionFile
 from ray_on_dask.plugins.stored_handle import StoredHandle
 from ray_on_dask.wire import messages as m
@@ -59,9 +60,11 @@ class NodePlugin(WorkerPlugin):
         )
         self.keys = ObjectKeys(self.announce)
         node.on_objects = self.keys.changed
+        node.peers.connect = self.connect
         await node.start()
         local_nodes.nodes[node.name] = node
         dask.on_stream(worker, {"rod-down": self.on_down})
+        dask.on_calls(worker, {"rod-link": self.on_link})
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
         redis = "" if self.control is None else self.control.log.urls[0]
@@ -93,6 +96,16 @@ class NodePlugin(WorkerPlugin):
             except Exception:
                 logger.exception("bad message for %s", to)
 
+    async def connect(self, address: str) -> Any:
+        """A comm to another node's worker."""
+        return await dask.connect_to(self.worker, address, CONNECT)
+
+    async def on_link(
+        self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0
+    ) -> None:
+        """Another node wants to carry lines to executors of this one; lasts as long as the comm."""
+        await self.node.relay.on_link(comm, link, node, new, received)
+
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
         if new:
@@ -115,6 +128,7 @@ class NodePlugin(WorkerPlugin):
         self._ticker.stop()
         self.keys.close()
         dask.off_stream(worker, ["rod-down"])
+        dask.off_calls(worker, ["rod-link"])
         local_nodes.nodes.pop(self.node.name, None)
         await self.node.close()
 

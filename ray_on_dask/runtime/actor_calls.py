@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.ids import INDEX, index_bytes
 from ray_on_dask.runtime import arguments, failures
+from ray_on_dask.runtime.lines import open_line
 from ray_on_dask.runtime.object_ref import Entry, ref_to
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
@@ -287,17 +288,13 @@ class ActorCalls:
             actor.line = None
 
     def _connect(self, actor: CalledActor, message: m.ActorState) -> None:
-        from ray_on_dask.wire.channel import connect
-
-        try:
-            sock = connect(message.address)
-        except OSError:
+        line = open_line(
+            self.process, message.process, message.address, message.node, self._line_down
+        )
+        if line is None:
             return  # it has died again: word of it is on the way
-        line = Channel(sock, self.process.reactor, self.process.on_messages, self._line_down)
-        line.peer = message.process
         line.state_actor = actor
         line.state = actor
-        line.send(m.Hello(self.process.name, "owner", 0))
         actor.line = line
         actor.process = message.process
         self.send(actor)

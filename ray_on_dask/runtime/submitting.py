@@ -13,9 +13,10 @@ from ray_on_dask.core import tasks as t
 from ray_on_dask.ids import INDEX, index_bytes
 from ray_on_dask.runtime import arguments, current, error_report, failures
 from ray_on_dask.runtime.function_table import PreparedCall
+from ray_on_dask.runtime.lines import open_line
 from ray_on_dask.runtime.object_ref import Entry, ref_to
 from ray_on_dask.wire import messages as m
-from ray_on_dask.wire.channel import Channel, connect
+from ray_on_dask.wire.channel import Channel
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.process import Process
@@ -217,7 +218,7 @@ class Submitting:
     def on_granted(self, channel: Channel, message: m.Granted) -> None:
         """A lease: connect to its executor."""
         if message.executor not in self.lines and not self.connect(
-            message.executor, message.address
+            message.executor, message.address, message.node
         ):
             self.process.to_hub(m.ReturnLease(message.lease))
             return
@@ -225,16 +226,12 @@ class Submitting:
             self.tasks.granted(message.lease, message.class_id, message.executor, monotonic())
         )
 
-    def connect(self, executor: str, address: str) -> bool:
+    def connect(self, executor: str, address: str, node: str) -> bool:
         """Open a line to an executor; False if it is gone."""
-        try:
-            sock = connect(address)
-        except OSError:
+        line = open_line(self.process, executor, address, node, self.on_line_down)
+        if line is None:
             return False
-        line = Channel(sock, self.process.reactor, self.process.on_messages, self.on_line_down)
-        line.peer = executor
         line.state = set()
-        line.send(m.Hello(self.process.name, "owner", 0))
         self.lines[executor] = line
         return True
 

@@ -10,6 +10,8 @@ from ray_on_dask.wire.messages import Message, decode, encode
 
 #: Longest message that is believed. Anything larger is garbage, or belongs in the store.
 FRAME_MAX = 1 << 30
+#: Longest first message of a line: a process says who it is.
+FIRST_MAX = 1 << 24
 
 
 def pack(message: object) -> bytes:
@@ -53,6 +55,19 @@ class FrameReader:
         if used < len(data):
             rest += data[used:]
         return messages
+
+    def first(self, data: bytes) -> tuple[Message | None, bytes]:
+        """The first message alone, None if it is not complete yet; the bytes after it."""
+        rest = self._rest
+        rest += data
+        size = int.from_bytes(rest[:4], "little")
+        if len(rest) >= 4 and size > FIRST_MAX:
+            raise ValueError(f"first frame of {size} bytes")
+        if len(rest) < 4 + size or len(rest) < 4:
+            return None, b""
+        message, after = decode(bytes(rest[4 : 4 + size])), bytes(rest[4 + size :])
+        rest.clear()
+        return message, after
 
     @staticmethod
     def _cut(data: bytes | memoryview) -> tuple[list[Message], int]:

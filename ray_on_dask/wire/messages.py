@@ -6,7 +6,8 @@ door and never a half-filled message. Who sends what to whom:
 
 - *process* (driver or executor) and *hub* (its node), over the hub's Unix socket;
 - *process* and *control store*: the same socket, the node hands it on unopened;
-- *owner* and *executor*: straight, over the executor's own Unix socket.
+- *owner* and *executor*: straight, over the executor's own Unix socket; on two hosts through
+  their nodes (`ray_on_dask.wire.relay_messages`).
 
 Ids are bytes (`ray_on_dask.ids`), processes and nodes are named by strings that
 are never used twice, quantities are fixed-point 1/10,000 units.
@@ -25,6 +26,7 @@ from ray_on_dask.wire.group_messages import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from ray_on_dask.wire.relay_messages import Relay as Relay
 from ray_on_dask.wire.task_messages import (
     BeginLease as BeginLease,
     Blocked as Blocked,
@@ -281,6 +283,7 @@ class ActorState(msgspec.Struct, frozen=True, array_like=True, tag=64):
     state: str
     incarnation: int = 0
     process: str = ""
+    #: As in `Granted`.
     address: str = ""
     node: str = ""
     #: Pickled exception for calls that cannot be made any more.
@@ -381,6 +384,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     ActorExiting, ActorStillborn,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
+    Relay,
 ]  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode

@@ -60,6 +60,7 @@ class Granted(msgspec.Struct, frozen=True, array_like=True, tag=14):
     lease: int
     class_id: int
     executor: str
+    #: Its socket, "" if that is on another host than the owner: the owner's hub has a way there.
     address: str
     node: str
 

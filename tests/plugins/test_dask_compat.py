@@ -267,3 +267,23 @@ def test_routes_and_applications_answer_on_the_http_port() -> None:
             assert (await AsyncHTTPClient().fetch(url + path)).body == b"hello"
 
     run(test)
+
+
+def test_a_worker_answers_our_calls_on_a_comm_that_the_handler_keeps() -> None:
+    async def echo(comm: Any, word: str = "") -> None:
+        await comm.write(word)
+        await comm.write(bytes(await comm.read()) + b"!")
+
+    async def test(scheduler: Any, worker: Any) -> None:
+        assert dask.worker_host(worker) == "127.0.0.1"
+        dask.on_calls(worker, {"rod-echo": echo})
+        comm = await dask.connect_to(worker, worker.address, 5)
+        await comm.write({"op": "rod-echo", "word": "hello", "reply": False})
+        assert await comm.read() == "hello"
+        await comm.write(b"there")
+        assert await comm.read() == b"there!"
+        await comm.close()
+        dask.off_calls(worker, ["rod-echo"])
+        assert "rod-echo" not in worker.handlers
+
+    run(test)

@@ -1,0 +1,252 @@
+"""Relays of two nodes, with Dask comms in memory between them and Unix sockets at both ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from distributed.comm import connect, listen
+
+from ray_on_dask.core.link import WINDOW
+from ray_on_dask.plugins import relay as relay_module
+from ray_on_dask.plugins.line_end import LineEnd
+from ray_on_dask.plugins.relay import Relay
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class TwoNodes:
+    """Relays "a" and "b"; executors of "b" are servers of the test's."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.relays = {x: Relay(x, self.dial, self.join, monotonic) for x in "ab"}
+        self.reachable = True
+        self.comms: list[Any] = []
+
+    async def start(self) -> None:
+        self.listener = await listen("tcp://127.0.0.1:0", self.on_comm)
+        self.ticking = asyncio.ensure_future(self.tick())
+
+    async def tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for relay in self.relays.values():
+                relay.tick(monotonic())
+
+    async def dial(self, node: str) -> Any:
+        if not self.reachable:
+            raise OSError("the way is closed")
+        return await connect(self.listener.contact_address)
+
+    async def on_comm(self, comm: Any) -> None:
+        self.comms.append(comm)
+        message = await comm.read()
+        del message["op"], message["reply"]
+        await self.relays["b"].on_link(comm, **message)
+
+    async def join(self, end: LineEnd, executor: str) -> None:
+        path = str(self.directory / executor)
+        await asyncio.get_running_loop().create_unix_connection(lambda: end, path)
+
+    async def serve(self, name: str, serve: Callable[..., Any]) -> None:
+        """An executor of b's, with a program of the test's."""
+        await asyncio.start_unix_server(serve, str(self.directory / name))
+
+    async def owner(self, executor: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A process at a, with a line to an executor of b's."""
+        path = self.directory / f"hub-{executor}"
+        if not path.exists():
+            await asyncio.get_running_loop().create_unix_server(
+                lambda: self.relays["a"].line("b", executor), str(path)
+            )
+        return await asyncio.open_unix_connection(str(path))
+
+    def break_comms(self) -> None:
+        while self.comms:
+            self.comms.pop().abort()
+
+    def close(self) -> None:
+        self.ticking.cancel()
+        for relay in self.relays.values():
+            relay.close()
+        self.listener.stop()
+
+
+@contextlib.asynccontextmanager
+async def two_nodes(directory: Path) -> AsyncIterator[TwoNodes]:
+    nodes = TwoNodes(directory)
+    await nodes.start()
+    try:
+        yield nodes
+        for relay in nodes.relays.values():
+            for link in relay.links.values():
+                link.link.validate()
+    finally:
+        nodes.close()
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+async def never_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.sleep(3600)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def test_lines_share_one_comm_and_end_at_both_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", echo)
+            lines = [await nodes.owner("x") for _ in range(20)]
+            for number, (_, writer) in enumerate(lines):
+                writer.write(b"%d;" % number * 1000)
+            for number, (reader, _) in enumerate(lines):
+                text = b"%d;" % number * 1000
+                assert await reader.readexactly(len(text)) == text
+            assert len(nodes.comms) == 1
+            for _, writer in lines:
+                writer.close()
+            for relay in nodes.relays.values():
+                await until(lambda relay=relay: not any(x.ends for x in relay.links.values()))
+
+    asyncio.run(story())
+
+
+def test_a_line_to_nobody_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            reader, _ = await nodes.owner("nobody")
+            assert await reader.read() == b""
+
+    asyncio.run(story())
+
+
+def test_what_a_dying_executor_has_said_comes_before_its_end(tmp_path: Path) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"last words" * 50_000)
+        await writer.drain()
+        writer.close()
+
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", speak)
+            reader, _ = await nodes.owner("x")
+            assert await reader.read() == b"last words" * 50_000
+
+    asyncio.run(story())
+
+
+def test_a_process_that_reads_nothing_stops_its_own_line_alone(tmp_path: Path) -> None:
+    """What the nodes keep for it is bounded, and others go on."""
+
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", echo)
+            await nodes.serve("slow", never_reads)
+            _, flood = await nodes.owner("slow")
+            reader, writer = await nodes.owner("x")
+            flood.write(bytes(50 << 20))
+            for _ in range(50):
+                writer.write(b"hello")
+                assert await reader.readexactly(5) == b"hello"
+                await asyncio.sleep(0.01)
+            link = next(iter(nodes.relays["a"].links.values()))
+            assert link.link.held_bytes <= 2 * WINDOW
+            assert flood.transport.get_write_buffer_size() > 40 << 20  # it is the sender who waits
+
+    asyncio.run(story())
+
+
+def test_no_byte_is_lost_or_doubled_when_the_comm_breaks(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", echo)
+            reader, writer = await nodes.owner("x")
+            sent = b"".join(b"%08d" % number for number in range(500_000))
+
+            async def send() -> None:
+                for at in range(0, len(sent), 100_000):
+                    writer.write(sent[at : at + 100_000])
+                    await writer.drain()
+
+            async def disturb() -> None:
+                while True:
+                    await until(lambda: bool(nodes.comms))
+                    await asyncio.sleep(0.02)
+                    nodes.reachable = False
+                    nodes.break_comms()
+                    await asyncio.sleep(0.05)
+                    nodes.reachable = True
+
+            sending, disturbing = asyncio.ensure_future(send()), asyncio.ensure_future(disturb())
+            assert await reader.readexactly(len(sent)) == sent
+            disturbing.cancel()
+            await sending
+
+    asyncio.run(story())
+
+
+def test_a_link_that_stays_down_is_given_up_on_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "GIVE_UP", 0.5)
+    ended = asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", wait)
+            reader, _ = await nodes.owner("x")
+            await until(lambda: bool(nodes.comms) and bool(nodes.relays["b"].links))
+            nodes.reachable = False
+            nodes.break_comms()
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            await asyncio.wait_for(ended.wait(), 10)
+            assert not nodes.relays["a"].links
+            await until(lambda: not nodes.relays["b"].links)
+
+    asyncio.run(story())
+
+
+def test_a_comm_without_a_sign_of_life_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes any more, and nothing tells so: packets are dropped on the way."""
+    monkeypatch.setattr(relay_module, "SILENCE", 0.3)
+
+    async def story() -> None:
+        async with two_nodes(tmp_path) as nodes:
+            await nodes.serve("x", echo)
+            reader, writer = await nodes.owner("x")
+            writer.write(b"one")
+            assert await reader.readexactly(3) == b"one"
+            comm = nodes.comms[0]
+
+            async def nowhere(*_: Any, **__: Any) -> int:
+                return 0
+
+            comm.write = nowhere
+            writer.write(b"two")
+            assert await asyncio.wait_for(reader.readexactly(3), 10) == b"two"
+            assert len(nodes.comms) == 2
+
+    asyncio.run(story())
