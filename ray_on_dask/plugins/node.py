@@ -17,10 +17,10 @@ from typing import Any
 
 from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
 from ray_on_dask.objectstore.usage import clear_usage
+from ray_on_dask.plugins.dialer import Dialer
 from ray_on_dask.plugins.executor_pool import ExecutorPool
 from ray_on_dask.plugins.hub import Line, start_hub
 from ray_on_dask.plugins.line_end import LineEnd
-from ray_on_dask.plugins.peers import Peers
 from ray_on_dask.plugins.relay import Relay
 from ray_on_dask.runtime.beginning import Beginning, zygote_start
 from ray_on_dask.runtime.directories import host_id, sweep
@@ -81,8 +81,8 @@ class NodeManager:
         self.hub_path = os.path.join(self.directories.session_dir, "hub")
         self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
         self.pool = ExecutorPool(self, options.gpu_ids)
-        self.peers = Peers(self.name, up)
-        self.relay = Relay(self.name, self.peers.dial, self._join_line, self.now)
+        self.dialer = Dialer(self.name, up)
+        self.relay = Relay(self.name, self.dialer.dial, self._join_line, self.now)
         self._server: asyncio.AbstractServer | None = None
         self._children: dict[str, Callable[[int], None]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -93,7 +93,7 @@ class NodeManager:
             m.OwnerGone: self._owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
-            m.Answer: self.peers.on_answer,
+            m.Answer: self.dialer.on_answer,
             m.KillLease: lambda message: self.pool.kill_lease(message.lease, message.reason),
         }
 

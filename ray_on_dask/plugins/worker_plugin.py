@@ -55,12 +55,10 @@ class NodePlugin(WorkerPlugin):
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
         given = {**self.given, **preload.given_to(worker)}
-        self.node = node = NodeManager(
-            node_options(worker, **given), self.up, self.beginning
-        )
+        self.node = node = NodeManager(node_options(worker, **given), self.up, self.beginning)
         self.keys = ObjectKeys(self.announce)
         node.on_objects = self.keys.changed
-        node.peers.connect = self.connect
+        node.dialer.connect = self.connect
         await node.start()
         local_nodes.nodes[node.name] = node
         dask.on_stream(worker, {"rod-down": self.on_down})

@@ -13,7 +13,7 @@ from typing import Union
 import msgspec
 
 
-class Relay(msgspec.Struct, frozen=True, array_like=True, tag=90):
+class Relay(msgspec.Struct, frozen=True, array_like=True, tag=110):
     """First message on a hub's socket: what follows is for that executor of that node.
 
     From here on the hub opens nothing of what comes on this connection.

@@ -15,7 +15,7 @@ ANSWER = 10.0
 Connect = Callable[[str], Awaitable[Any]]
 
 
-class Peers:
+class Dialer:
     """Asks the control store where nodes are, and connects to them.
 
     Parameters
