@@ -13,6 +13,7 @@ from typing import Any
 from ray_on_dask.core import instructions as i, leases as ls
 from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.directory import Directory
+from ray_on_dask.core.for_people import ForPeople
 from ray_on_dask.core.group_handlers import GroupHandlers
 from ray_on_dask.core.group_record import EndUser
 from ray_on_dask.core.members import (
@@ -24,6 +25,7 @@ from ray_on_dask.core.members import (
 )
 from ray_on_dask.core.placement import PlacementGroups
 from ray_on_dask.core.questions import Questions
+from ray_on_dask.core.tally import Tally
 from ray_on_dask.wire import messages as m
 
 #: Seconds after its end in which a process's last messages may still come in on other lines.
@@ -52,6 +54,7 @@ class ControlStore:
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)
+        self.tally = Tally(self.actors._by_process)
         self.questions = Questions(self)
         #: Further questions that the plugin around it answers: ``{what: answer(sender, **args)}``.
         self.extra: dict[str, Callable[..., Any]] = {}
@@ -83,9 +86,7 @@ class ControlStore:
             m.ActorExiting: lambda who, msg, now: self.actors.exiting(who, msg, now),
             m.ActorStillborn: self._stillborn,
             m.Ask: lambda who, msg, now: self.questions.answer(who, msg, now),
-            m.LogLines: self._log_lines,
-            m.TaskEvents: lambda who, msg, now: [Record(msg, self.node_of(who))],
-            m.ErrorRecord: self._error_record,
+            **ForPeople(self).table(),
             **self.group_handlers.table(),
         }
 
@@ -194,6 +195,7 @@ class ControlStore:
                 out += self.leases.ended(id, now)
         for lease in self.leases.forget_owner(name):
             out.append(i.Send(lease.executor or lease.node.name, m.EndLease(lease.id)))
+        self.tally.process_lost(name)
         out += self.actors.process_lost(name, message.reason, message.status, now)
         self.groups.process_lost(name)
         self._lapsing.append((now + LAPSE, name))
@@ -352,19 +354,6 @@ class ControlStore:
         return out
 
     # -- the rest ---------------------------------------------------------------------------------
-
-    def _log_lines(self, sender: str, msg: m.LogLines, now: float) -> Out:
-        job = self.jobs.get(msg.job)
-        if job is None or job.ended or not job.config.log_to_driver:
-            return []
-        return [i.Send(job.driver, msg)]
-
-    def _error_record(self, sender: str, msg: m.ErrorRecord, now: float) -> Out:
-        out: Out = [Record(msg, self.node_of(sender), msg.job)]
-        job = self.jobs.get(msg.job)
-        if job is not None and not job.ended:
-            out.append(i.Send(job.driver, msg))
-        return out
 
     def tick(self, now: float) -> Out:
         """To be called each 100 ms or so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ray_on_dask.core import overview
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.metrics import Metrics
 from ray_on_dask.core.resources import as_floats
@@ -21,6 +22,8 @@ class Questions:
         #: What the plugin knows of the session: its name, addresses.
         self.session: dict[str, Any] = {}
         self.metrics = Metrics()
+        #: When the question came that is being answered.
+        self._now = 0.0
         self._known = {
             name.removeprefix("_about_"): getattr(self, name)
             for name in dir(self)
@@ -30,6 +33,7 @@ class Questions:
     def answer(self, sender: str, message: Ask, now: float) -> list[Any]:
         """The answer to one question; an unknown one is answered with an error."""
         about = self._known.get(message.what) or self.store.extra.get(message.what)
+        self._now = now
         if about is None:
             return [Send(sender, Answer(message.request, None, f"unknown: {message.what}"))]
         try:
@@ -38,6 +42,9 @@ class Questions:
             text = str(error.args[0]) if error.args else repr(error)
             return [Send(sender, Answer(message.request, None, text))]
         return [Send(sender, Answer(message.request, value))]
+
+    def _about_demands(self, sender: str) -> list[dict[str, Any]]:
+        return overview.demands(self.store, self._now)
 
     def _about_session(self, sender: str) -> dict[str, Any]:
         return self.session
@@ -102,7 +109,13 @@ class Questions:
         return self.store.directory.entries(limit)
 
     def _about_actors(self, sender: str) -> list[dict[str, Any]]:
-        return self.store.actors.actors()
+        return overview.actors(self.store)
+
+    def _about_executors(self, sender: str) -> list[dict[str, Any]]:
+        return overview.executors(self.store)
+
+    def _about_usage(self, sender: str) -> list[dict[str, Any]]:
+        return overview.nodes(self.store)
 
     def _about_record_metrics(self, sender: str, points: list[list[Any]]) -> None:
         for point in points:

@@ -189,6 +189,12 @@ def show_counts(scheduler: Any, counts: dict[str, tuple[int, int]]) -> None:
         prefix.states["erred"] += failed
 
 
+def figures(scheduler: Any, address: str) -> dict[str, Any]:
+    """What a worker has measured for us last, {} if nothing."""
+    state = scheduler.workers.get(address)
+    return {} if state is None else dict(state.metrics.get(CLIENT) or {})
+
+
 def load_dashboard() -> None:
     """Import Dask's dashboard, in any thread; `ImportError` without Bokeh."""
     import distributed.dashboard.scheduler  # noqa: F401
@@ -206,6 +212,47 @@ def show_dashboard(scheduler: Any, instead_of: Any = None) -> None:
     if instead_of in scheduler.http_application.applications:
         scheduler.http_application.applications.remove(instead_of)
     connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+
+
+def has_dashboard(scheduler: Any) -> bool:
+    """Whether the scheduler serves Dask's pages itself (and so has Bokeh)."""
+    import sys
+
+    return "distributed.dashboard.scheduler" in sys.modules and any(
+        "bokeh" in type(x).__module__ or "dashboard" in type(x).__module__
+        for x in scheduler.http_application.applications
+    )
+
+
+def page_parts() -> Any:
+    """What Dask's pages are made with: `loader`, `theme`, `every`, `update`; needs Bokeh."""
+    from types import SimpleNamespace
+
+    from distributed.dashboard.components import add_periodic_callback
+    from distributed.dashboard.components.scheduler import BOKEH_THEME, env
+    from distributed.dashboard.utils import update
+
+    return SimpleNamespace(
+        loader=env.loader, theme=BOKEH_THEME, every=add_periodic_callback, update=update
+    )
+
+
+def add_pages(scheduler: Any, pages: dict[str, Any], menu: list[tuple[str, str]]) -> None:
+    """Serve further pages; the first is in Dask's menu, (path, name) of all under "More…"."""
+    from distributed.dashboard.core import BokehApplication
+    from distributed.dashboard.scheduler import template_variables
+    from tornado.ioloop import IOLoop
+
+    variables = template_variables(scheduler)  # one object, shared by all pages of the scheduler
+    first = menu[0][0]
+    if first not in variables["pages"]:
+        variables["pages"].insert(1, first)
+        variables["plots"] += [{"url": url, "name": name} for url, name in menu]
+        variables["plots"].sort(key=lambda plot: plot["name"])
+    application = BokehApplication(pages, scheduler, prefix="", template_variables=variables)
+    scheduler.http_application.add_application(application)
+    application.initialize(IOLoop.current())
+    application.start()
 
 
 def dashboard_url(scheduler: Any) -> str:
@@ -272,6 +319,29 @@ def worker_memory(worker: Any) -> int | None:
 def worker_resources(worker: Any) -> dict[str, float]:
     """What `dask worker --resources` was given."""
     return dict(worker.state.total_resources)
+
+
+def add_figures(worker: Any, measure: Callable[[], dict[str, Any]]) -> None:
+    """Have these figures travel with the worker's heartbeat, sums of them for the page Workers."""
+    last: dict[str, Any] = {}
+
+    def look(worker: Any) -> dict[str, Any]:
+        last.clear()
+        last.update(measure())
+        return dict(last)
+
+    worker.metrics[CLIENT] = look
+    worker.metrics["ray executors"] = lambda worker: len(last.get("executors", ()))
+    worker.metrics["ray executors' MiB"] = lambda worker: (
+        sum(seen[1] for seen in last.get("executors", {}).values()) >> 20
+    )
+    worker.metrics["ray store MiB"] = lambda worker: last.get("store", {}).get("used", 0) >> 20
+
+
+def drop_figures(worker: Any) -> None:
+    """Measure no more."""
+    for name in [name for name in worker.metrics if name.startswith("ray ") or name == CLIENT]:
+        del worker.metrics[name]
 
 
 # -- client ------------------------------------------------------------------------------------

@@ -7,12 +7,15 @@ without anybody having looked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from tornado import web
 
 from ray_on_dask.plugins import _dask_compat as dask
+
+logger = logging.getLogger("ray_on_dask")
 
 #: Tried first if no port is given, then any that is free.
 PORT = 8787
@@ -60,9 +63,27 @@ class Opening(web.Application):
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, dask.load_dashboard)
+        await loop.run_in_executor(None, _load)
         self._on_open()
         dask.show_dashboard(self._scheduler, instead_of=self)
+        add_pages(self._scheduler)
+
+
+def _load() -> None:
+    dask.load_dashboard()
+    import ray_on_dask.dashboard.pages  # noqa: F401
+
+
+def add_pages(scheduler: Any) -> None:
+    """Add this package's pages to a dashboard that is there; an error is logged, not raised."""
+    from ray_on_dask.dashboard import pages
+
+    try:
+        plugin = dask.claimed(scheduler, "ray_on_dask")
+        menu = [(url, f"Ray {name.lower()}") for url, name in pages.PAGES]
+        dask.add_pages(scheduler, pages.applications(plugin, dask.page_parts()), menu)
+    except Exception:
+        logger.exception("no pages of ray_on_dask on the dashboard")
 
 
 def install(scheduler: Any, on_open: Callable[[], None]) -> str:

@@ -11,6 +11,8 @@ from ray_on_dask.wire.messages import ErrorRecord, TaskEvents
 
 #: Runs kept for `timeline`.
 RUNS_MAX = 100_000
+#: Failures kept for the dashboard; all are in the error log.
+ERRORS_MAX = 300
 #: Runs on the dashboard when it is opened.
 PAST = 2_000
 
@@ -27,19 +29,27 @@ class Records:
         )
         self.counts: dict[str, list[float]] = {}
         self.writer: Any = None
+        #: The latest failures, newest last, and how many of each kind there were.
+        self.errors: deque[dict[str, Any]] = deque(maxlen=ERRORS_MAX)
+        self.failures: dict[str, int] = {}
 
     def take(self, record: Record, address: str) -> None:
         """Keep one record."""
         message = record.message
         if isinstance(message, TaskEvents):
             self._ran(message, record.node, address)
-        elif isinstance(message, ErrorRecord) and self.writer is not None:
-            self.writer.put(
-                {
-                    "type": message.kind, "message": message.message, "data": message.data,
-                    "timestamp": message.timestamp, "job_id": str(message.job),
-                }
-            )  # fmt: skip
+        elif isinstance(message, ErrorRecord):
+            self._failed(message, record.node)
+
+    def _failed(self, message: ErrorRecord, node: str) -> None:
+        error = {
+            "type": message.kind, "message": message.message, "data": message.data,
+            "timestamp": message.timestamp, "job_id": str(message.job),
+        }  # fmt: skip
+        self.errors.append({**error, "node": node})
+        self.failures[message.kind] = self.failures.get(message.kind, 0) + 1
+        if self.writer is not None:
+            self.writer.put(error)
 
     def _ran(self, events: TaskEvents, node: str, address: str) -> None:
         for task, name, start, stop, ok in events.runs:

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from ray_on_dask import __version__
+from ray_on_dask.core import cluster_metrics
 from ray_on_dask.core.control import ControlStore, Member, NodeFacts, Record
+from ray_on_dask.core.exposition import Family
 from ray_on_dask.core.instructions import Send
-from ray_on_dask.plugins import _dask_compat as dask, local_nodes
+from ray_on_dask.plugins import _dask_compat as dask, dashboard, local_nodes, metrics_route
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.records import Records
@@ -69,6 +71,7 @@ class ControlPlugin(SchedulerPlugin):
         self._working = False
         self._addresses: dict[str, str] = {}
         self._ticker: PeriodicCallback | None = None
+        self._drop_metrics: Callable[[], None] = lambda: None
 
     async def start(self, scheduler: Any) -> None:
         """Take part in a scheduler; a second plugin of the kind leaves it to the first."""
@@ -98,6 +101,8 @@ class ControlPlugin(SchedulerPlugin):
         self.store.extra = {
             "redis": self._about_redis,
             "clock": lambda sender: [self.now(), time.time()],
+            "figures": lambda sender: self.figures(),
+            "recent_errors": lambda sender: list(self.records.errors) if self.records else [],
             "runs": lambda sender: self.records.listed() if self.records else [],
             "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
         }
@@ -115,9 +120,12 @@ class ControlPlugin(SchedulerPlugin):
         )  # fmt: skip
         self._ticker = PeriodicCallback(self.tick, TICK * 1000)
         self._ticker.start()
+        self._drop_metrics = metrics_route.install(scheduler, self.metrics)
         if self.node_plugin is not None:
             self.log.start(scheduler.address)
             self.session.setdefault("dashboard_url", dask.dashboard_url(scheduler))
+            if dask.has_dashboard(scheduler):
+                dashboard.add_pages(scheduler)
             self.failures |= await dask.add_worker_plugin(scheduler, self.node_plugin)
 
     # -- nodes ---------------------------------------------------------------------------
@@ -161,6 +169,18 @@ class ControlPlugin(SchedulerPlugin):
         if self.store is not None:
             for name in list(self._addresses):
                 self.store.leases.drain_node(name)
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """What each node has measured of itself, by its name."""
+        return {
+            name: dask.figures(self.scheduler, address) for name, address in self._addresses.items()
+        }
+
+    def metrics(self) -> list[Family]:
+        """All metrics, for Prometheus."""
+        assert self.store is not None and self.records is not None
+        counts, failures = self.records.counts, self.records.failures
+        return cluster_metrics.families(self.store, counts, failures, self.figures(), self.now())
 
     def show_past(self) -> None:
         """The dashboard is opened for the first time."""
@@ -326,6 +346,7 @@ class ControlPlugin(SchedulerPlugin):
         """The scheduler closes."""
         if self._ticker is not None:
             self._ticker.stop()
+        self._drop_metrics()
         if self.log is not None:
             self.log.close()
         if self.scheduler is not None:

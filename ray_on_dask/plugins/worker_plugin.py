@@ -12,6 +12,7 @@ from tornado.ioloop import PeriodicCallback
 from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.plugins import _dask_compat as dask, local_nodes, preload
 from ray_on_dask.plugins.detect import node_options
+from ray_on_dask.plugins.figures import Figures
 from ray_on_dask.plugins.node import NodeManager
 from ray_on_dask.plugins.object_keys import ObjectKeys
 from ray_on_dask.plugins.relay import CONNECT
@@ -63,6 +64,7 @@ class NodePlugin(WorkerPlugin):
         local_nodes.nodes[node.name] = node
         dask.on_stream(worker, {"rod-down": self.on_down})
         dask.on_calls(worker, {"rod-link": self.on_link})
+        dask.add_figures(worker, Figures(node).measure)
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
         redis = "" if self.control is None else self.control.log.urls[0]
@@ -125,6 +127,7 @@ class NodePlugin(WorkerPlugin):
         """The worker closes: so does the node."""
         self._ticker.stop()
         self.keys.close()
+        dask.drop_figures(worker)
         dask.off_stream(worker, ["rod-down"])
         dask.off_calls(worker, ["rod-link"])
         local_nodes.nodes.pop(self.node.name, None)

@@ -125,6 +125,11 @@ class ActorHost:
             self._dispatch(channel, task)
         output.title(f"ray::{self.spec.class_name}")
 
+    @property
+    def waiting(self) -> int:
+        """Calls that are here and not in the queue of the main thread: those that run, too."""
+        return len(self._calls) + len(self._futures) + self._active
+
     # -- calls in -----------------------------------------------------------------------
 
     def on_calls(self, channel: Channel, tasks: list[m.Task]) -> None:

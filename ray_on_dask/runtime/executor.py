@@ -136,6 +136,11 @@ class Executor(Process):
             self.host.end_after_calls(message.reason)
         self.nudge()
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks and calls are aboard and have not begun."""
+        return len(self.queue) + (self.host.waiting if self.host is not None else 0)
+
     def take_queued(self, wanted: Callable[[Queued], bool]) -> list[Queued]:
         """Take tasks out that have not begun (under the lock).
 
@@ -307,7 +312,7 @@ class Executor(Process):
         if self._results or self.interrupts.target:
             return 0.005
         seconds = super().interval()
-        if self.events.counts:
+        if self.events.due:
             return min(EVERY, seconds) if seconds >= 0 else EVERY
         return seconds
 

@@ -23,6 +23,7 @@ class Events:
         self.runs: list[tuple[bytes, str, float, float, bool]] = []
         self.counts: dict[str, tuple[int, float, int]] = {}
         self._next = 0.0
+        self._waiting = 0
 
     def ran(self, task: Task, start: float, seconds: float, ok: bool) -> None:
         """A task has ended."""
@@ -32,11 +33,19 @@ class Events:
         if len(self.runs) < RUNS_MAX:
             self.runs.append((task.id, name, start, start + seconds, ok))
 
+    @property
+    def due(self) -> bool:
+        """Whether there is anything new to tell."""
+        return bool(self.counts) or self._waiting != self.executor.waiting
+
     def send(self, now: float, force: bool = False) -> None:
         """Send a batch if it is time."""
-        if self.counts and (force or now >= self._next):
+        if self.due and (force or now >= self._next):
             self._next = now + EVERY
             runs, counts, self.runs, self.counts = self.runs, self.counts, [], {}
+            self._waiting = self.executor.waiting
             import os
 
-            self.executor.to_hub(TaskEvents(self.executor.job, os.getpid(), runs, counts))
+            self.executor.to_hub(
+                TaskEvents(self.executor.job, os.getpid(), runs, counts, self._waiting)
+            )

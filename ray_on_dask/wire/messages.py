@@ -354,13 +354,14 @@ class TaskEvents(msgspec.Struct, frozen=True, array_like=True, tag=73):
     """Executor to control store: what ran lately, in one batch.
 
     `runs`: (task id, function name, start, stop, ok) of the latest, bounded;
-    `counts`: {function: (number, seconds, failed)} of all.
+    `counts`: {function: (number, seconds, failed)} of all; `waiting`: tasks aboard, not begun.
     """
 
     job: int
     pid: int
     runs: list[tuple[bytes, str, float, float, bool]]
     counts: dict[str, tuple[int, float, int]]
+    waiting: int = 0
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, array_like=True, tag=74):
