@@ -92,7 +92,7 @@ def put_small(client: Any, meter: Meter) -> float:
 @on_dask("put_800mb")
 def put_800mb(client: Any, meter: Meter) -> tuple[float, float, float]:
     """Scatter an array of 800 MB and drop it."""
-    array = np.zeros(HUGE, dtype=np.int64)
+    array = np.arange(HUGE, dtype=np.int64)
 
     def step() -> None:
         client.scatter(array, hash=False)

@@ -54,7 +54,7 @@ def memory_copy(meter: Meter, source: np.ndarray[Any, Any]) -> float:
 )
 def put_800mb(ray: Any, meter: Meter) -> tuple[float, float, float]:
     """Put an array of 800 MB and drop it; hold it against a copy in memory, both warm."""
-    array = np.zeros(HUGE, dtype=np.int64)
+    array = np.arange(HUGE, dtype=np.int64)  # zeros would all be one page
     put = meter.rate(lambda: ray.put(array), array.nbytes / 1e9)
     copy = memory_copy(meter, array)
     return put, put / copy, copy
