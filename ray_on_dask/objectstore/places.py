@@ -143,6 +143,9 @@ class Places:
                 segment.unlink()
             else:
                 segment.close()
+        # What lies there is unmapped when its last view goes, whoever still knows this object.
+        self._arenas.clear()
+        self._segments.clear()
 
     def abandon(self) -> None:
         """Let go of all files in a process that was forked from their writer."""

@@ -278,9 +278,10 @@ class Store:
                 return
             self.closed = True
             if self._pid == os.getpid():
+                left = self._places.used and not unlink
                 self._places.close(unlink)
                 self._slot.set_warm(0)
-                self._slot.close(release=unlink or not self._places.used)
+                self._slot.close(release=not left)
             else:
                 self._places.abandon()
                 self._slot.close(release=False)

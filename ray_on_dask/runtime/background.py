@@ -6,6 +6,7 @@ import sys
 import time
 
 from ray_on_dask.runtime.log_lines import LogPrinter
+from ray_on_dask.runtime.progress import MARK, bars
 from ray_on_dask.wire.messages import ErrorRecord, LogLines
 
 
@@ -34,14 +35,17 @@ class Terminal:
     @staticmethod
     def _write(text: str, is_error: bool = False) -> None:
         stream = sys.stderr if is_error else sys.stdout
-        stream.write(text)
-        stream.flush()
+        with bars.hidden():
+            stream.write(text)
+            stream.flush()
 
     def lines(self, message: LogLines) -> None:
         """Show what a task has printed."""
         if self.output:
             ip = message.node if self.host and message.node != self.host else None
             for text in message.lines:
+                if text.startswith(MARK) and bars.take_line(text):
+                    continue
                 self._printer.line(message.name, message.pid, ip, text, message.is_error)
 
     def error(self, message: ErrorRecord) -> None:
@@ -59,3 +63,4 @@ class Terminal:
     def close(self) -> None:
         """Show what is left."""
         self._printer.tick(float("inf"))
+        bars.close()
