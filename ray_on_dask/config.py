@@ -20,6 +20,7 @@ _VARIABLE = "DASK_RAY_ON_DASK__"
 NAMES = (
     "address", "redis", "wait-timeout-unit", "object-store-memory", "plasma-directory", "temp-dir",
     "log-to-driver", "namespace", "dashboard-port", "connect-timeout", "node-timeout",
+    "spread-threshold", "drain-timeout",
 )  # fmt: skip
 
 
@@ -41,6 +42,15 @@ def setting(name: str, default: Any = None) -> Any:
 
     found = dask.config.get(f"{SECTION}.{name}", None)
     return default if found is None else found
+
+
+def number(name: str, default: float, least: float = 0.0, most: float = float("inf")) -> float:
+    """A setting that is a number within limits; `ValueError` naming it if it is none."""
+    value = setting(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        limits = f"{least:g} on" if most == float("inf") else f"{least:g} to {most:g}"
+        raise ValueError(f"{SECTION}.{name} is {value!r}: a number from {limits} is expected")
+    return float(value)
 
 
 def _parsed(text: str) -> Any:

@@ -40,6 +40,14 @@ def test_a_variable_is_read_as_dask_reads_it(monkeypatch: pytest.MonkeyPatch) ->
     assert config.setting("address") == "tcp://a:1"
 
 
+def test_a_number_out_of_its_limits_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.number("spread-threshold", 0.5, most=1.0) == 0.5
+    for value in ("1.5", "-1", "true", "half"):
+        monkeypatch.setenv("DASK_RAY_ON_DASK__SPREAD_THRESHOLD", value)
+        with pytest.raises(ValueError, match=r"spread-threshold is .*: a number from 0 to 1"):
+            config.number("spread-threshold", 0.5, most=1.0)
+
+
 def test_a_file_with_our_section_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("ray-on-dask:\n  address: tcp://a:1\n")
     assert run(READ.format("address"), DASK_CONFIG=str(tmp_path)) == "tcp://a:1 True"

@@ -95,7 +95,7 @@ _DICT = (dict, NoneType)
 
 #: Accepted so that programs for Ray run, and said to change nothing.
 NO_EFFECT = (
-    "fallback_strategy", "enable_task_events", "_labels", "_num_objects_per_yield",
+    "enable_task_events", "_labels", "_num_objects_per_yield",
     "_actor_generator_backpressure_num_objects", "enable_tensor_transport", "tensor_transport",
     "checkpoint_interval",
 )  # fmt: skip

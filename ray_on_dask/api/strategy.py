@@ -26,10 +26,7 @@ def strategy_of(
     if strategy is None and group == "default" and (inherited := session.inherited_group()):
         strategy = _inherited(inherited)
     if strategy is None or isinstance(strategy, str):
-        labels = options.get("label_selector")
-        if labels:
-            return json.dumps({"hard": _selector(labels)}, sort_keys=True), b"", False
-        return strategy or "DEFAULT", b"", False
+        return _by_labels(options, strategy == "SPREAD") or strategy or "DEFAULT", b"", False
     found: tuple[str, bytes, bool] = strategy._as_class(resources)
     return found
 
@@ -44,7 +41,20 @@ def _inherited(group: bytes) -> Any:
     return PlacementGroupSchedulingStrategy(handle, placement_group_capture_child_tasks=True)
 
 
-def _selector(labels: dict[str, str]) -> dict[str, list[Any]]:
+def _by_labels(options: dict[str, Any], spread: bool) -> str:
+    """The labels that a node must have, and those that will do else; "" for any node."""
+    labels, others = options.get("label_selector"), options.get("fallback_strategy")
+    if not labels:
+        return ""
+    strategy: dict[str, Any] = {"hard": selector_of(labels)}
+    if others:
+        strategy["fallback"] = [selector_of(other["label_selector"]) for other in others]
+    if spread:
+        strategy["spread"] = True
+    return json.dumps(strategy, sort_keys=True)
+
+
+def selector_of(labels: dict[str, str]) -> dict[str, list[Any]]:
     """{key: "v" | "!v" | "in(a,b)" | "!in(a,b)"} as operators and values."""
     out: dict[str, list[Any]] = {}
     for key, text in labels.items():

@@ -1,14 +1,15 @@
 """Which nodes the bundles of a placement group go to: all of them, or none.
 
 Nothing is taken here: the answer is a plan. `room` is what each node could give, the order of the
-nodes is the order of preference where there is no other reason, and bundles that are alike are
-counted, not tried one by one.
+nodes is the order of preference where there is no other reason. Bundles that are alike are placed
+together, and nodes wait in heaps, so that a thousand bundles on a thousand nodes take milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
 
 #: Resources in units.
 Units = Mapping[str, int]
@@ -42,19 +43,25 @@ class Wanted:
 
 def plan(wanted: Wanted, room: Mapping[str, Units]) -> Plan | None:
     """Where each bundle is to go, None if they cannot all be placed."""
-    return _BY_STRATEGY[wanted.strategy](wanted, {name: dict(free) for name, free in room.items()})
+    return _BY_STRATEGY[wanted.strategy](wanted, dict(room))
 
 
-Room = dict[str, dict[str, int]]
+#: What each node could give; what is taken from a node replaces its entry.
+Room = dict[str, Units]
+#: Bundles by what they need, the largest needs first; indices are taken from the end.
+Kinds = list[tuple[Units, list[int]]]
 
 
 def _fits(need: Units, free: Units) -> bool:
     return all(units <= free.get(name, 0) for name, units in need.items() if units > 0)
 
 
-def _take(need: Units, free: dict[str, int], times: int = 1) -> None:
+def _less(free: Units, need: Units, times: int = 1) -> dict[str, int]:
+    """What is left when the need has been taken so often."""
+    left = dict(free)
     for name, units in need.items():
-        free[name] = free.get(name, 0) - units * times
+        left[name] = left.get(name, 0) - units * times
+    return left
 
 
 def _how_many(need: Units, free: Units) -> int:
@@ -84,13 +91,19 @@ def _strict_pack(wanted: Wanted, room: Room) -> Plan | None:
     return None
 
 
+def _alike(bundles: Mapping[int, Units]) -> Kinds:
+    kinds: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for index in _largest_first(bundles):
+        kinds.setdefault(tuple(sorted(bundles[index].items())), []).append(index)
+    return [(dict(kind), indices[::-1]) for kind, indices in kinds.items()]
+
+
 # -- PACK ------------------------------------------------------------------------------
 
 
 def _pack(wanted: Wanted, room: Room) -> Plan | None:
     """The node that takes most of what is left, again and again; else bundle by bundle."""
-    copy = {name: dict(free) for name, free in room.items()}
-    return _pack_greedily(wanted, room) or _pack_singly(wanted, copy)
+    return _pack_greedily(wanted, dict(room)) or _pack_singly(wanted, room)
 
 
 def _pack_greedily(wanted: Wanted, room: Room) -> Plan | None:
@@ -98,54 +111,72 @@ def _pack_greedily(wanted: Wanted, room: Room) -> Plan | None:
     out: Plan = {}
     for name in wanted.used:
         if name in room:
-            _fill(name, room[name], left, out)
-    nodes = dict(room)
-    while any(indices for _, indices in left):
-        counts = {name: _capacity(free, left) for name, free in nodes.items()}
-        best = max(counts, key=counts.__getitem__, default="")
-        if not best or not counts[best]:
+            room[name] = _fill(name, room[name], left, out)
+    # What a node takes of what is left grows no more: the first whose count still holds is best.
+    names, heap = list(room), []
+    for at, name in enumerate(names):
+        count = _capacity(room[name], left)
+        heap.append((-count, at))
+        if count == len(wanted.bundles) - len(out):
+            break
+    heapify(heap)
+    while len(out) < len(wanted.bundles):
+        if not heap or not heap[0][0]:
             return None
-        _fill(best, nodes.pop(best), left, out)
+        count, at = heap[0]
+        now = -_capacity(room[names[at]], left)
+        if now > count:
+            heapreplace(heap, (now, at))
+        else:
+            heappop(heap)
+            _fill(names[at], room[names[at]], left, out)
     return out
 
 
-def _alike(bundles: Mapping[int, Units]) -> list[tuple[Units, list[int]]]:
-    """Bundles by what they need, the largest needs first."""
-    kinds: dict[tuple[tuple[str, int], ...], list[int]] = {}
-    for index in _largest_first(bundles):
-        kinds.setdefault(tuple(sorted(bundles[index].items())), []).append(index)
-    return [(dict(kind), indices[::-1]) for kind, indices in kinds.items()]
-
-
-def _capacity(free: Units, left: list[tuple[Units, list[int]]]) -> int:
+def _capacity(free: Units, left: Kinds) -> int:
     """How many of the bundles that are left a node takes."""
-    copy, count = dict(free), 0
+    count = 0
     for need, indices in left:
-        times = min(len(indices), _how_many(need, copy))
-        _take(need, copy, times)
-        count += times
+        times = min(len(indices), _how_many(need, free)) if indices else 0
+        if times:
+            free = _less(free, need, times)
+            count += times
     return count
 
 
-def _fill(name: str, free: dict[str, int], left: list[tuple[Units, list[int]]], out: Plan) -> None:
+def _fill(name: str, free: Units, left: Kinds, out: Plan) -> Units:
     for need, indices in left:
         times = min(len(indices), _how_many(need, free))
-        _take(need, free, times)
-        for _ in range(times):
-            out[indices.pop()] = name
+        if times:
+            free = _less(free, need, times)
+            out.update((index, name) for index in indices[-times:])
+            del indices[-times:]
+    return free
 
 
 def _pack_singly(wanted: Wanted, room: Room) -> Plan | None:
     """Each bundle, the largest first, where the least is left after it."""
     out: Plan = {}
-    for index in _largest_first(wanted.bundles):
-        need = wanted.bundles[index]
-        able = [name for name, free in room.items() if _fits(need, free)]
-        if not able:
-            return None
-        out[index] = min(able, key=lambda name: sum(room[name].get(r, 0) for r in need))
-        _take(need, room[out[index]])
+    for need, indices in _alike(wanted.bundles):
+        names = list(room)
+        heap = [
+            (_left(room[name], need), at)
+            for at, name in enumerate(names) if _fits(need, room[name])
+        ]  # fmt: skip
+        heapify(heap)
+        while indices:
+            if not heap:
+                return None
+            at = heappop(heap)[1]
+            name = out[indices.pop()] = names[at]
+            free = room[name] = _less(room[name], need)
+            if _fits(need, free):
+                heappush(heap, (_left(free, need), at))
     return out
+
+
+def _left(free: Units, need: Units) -> int:
+    return sum(free.get(name, 0) for name in need)
 
 
 # -- SPREAD ----------------------------------------------------------------------------
@@ -154,15 +185,20 @@ def _pack_singly(wanted: Wanted, room: Room) -> Plan | None:
 def _spread(wanted: Wanted, room: Room) -> Plan | None:
     """Each bundle, the largest first, where the fewest of the group are."""
     out: Plan = {}
-    counts = {name: wanted.used.get(name, 0) for name in room}
-    for index in _largest_first(wanted.bundles):
-        need = wanted.bundles[index]
-        able = [name for name, free in room.items() if _fits(need, free)]
-        if not able:
-            return None
-        name = out[index] = min(able, key=counts.__getitem__)
-        counts[name] += 1
-        _take(need, room[name])
+    names = list(room)
+    counts = [wanted.used.get(name, 0) for name in names]
+    for need, indices in _alike(wanted.bundles):
+        heap = [(counts[at], at) for at, name in enumerate(names) if _fits(need, room[name])]
+        heapify(heap)
+        while indices:
+            if not heap:
+                return None
+            count, at = heappop(heap)
+            name = out[indices.pop()] = names[at]
+            free = room[name] = _less(room[name], need)
+            counts[at] = count + 1
+            if _fits(need, free):
+                heappush(heap, (count + 1, at))
     return out
 
 
@@ -172,9 +208,14 @@ def _strict_spread(wanted: Wanted, room: Room) -> Plan | None:
     if len(wanted.bundles) > len(free):
         return None
     holder: dict[str, int] = {}
-    for index in _largest_first(wanted.bundles):
-        if not _augment(index, wanted.bundles, free, holder):
-            return None
+    for need, indices in _alike(wanted.bundles):
+        unused = iter([name for name in free if name not in holder and _fits(need, free[name])])
+        while indices:
+            name = next(unused, None)
+            if name is not None:
+                holder[name] = indices.pop()
+            elif not _augment(indices.pop(), wanted.bundles, free, holder):
+                return None
     return {index: name for name, index in holder.items()}
 
 

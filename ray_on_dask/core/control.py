@@ -103,7 +103,7 @@ class ControlStore:
         """Carry out instructions from one part that are for another; the rest goes out."""
         done: Out = []
         todo = deque(out)
-        while todo or self.groups.due():
+        while todo or self.groups.due(now):
             if not todo:
                 todo.extend(self.groups.work(now))
                 continue

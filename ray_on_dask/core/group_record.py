@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray_on_dask.core.labels import Selector
 from ray_on_dask.core.lease_records import Key
 from ray_on_dask.core.resources import from_units
 from ray_on_dask.wire.messages import CreateGroup
@@ -12,6 +15,11 @@ from ray_on_dask.wire.messages import CreateGroup
 PENDING, CREATED, REMOVED, RESCHEDULING = "PENDING", "CREATED", "REMOVED", "RESCHEDULING"
 #: What decides whether a group fits: strategy, target, what is missing, where the others are.
 Shape = tuple[Any, ...]
+
+
+def label_name(selector: Selector) -> str:
+    """What stands for a selector among resources: nodes that meet it have any amount of that."""
+    return f"label:{json.dumps(selector, sort_keys=True)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class Group:
     detached: bool = False
     #: The node to be tried first.
     target: str = ""
+    #: What labels each bundle's node must have; [] for any.
+    selectors: Sequence[Selector] = ()
     state: str = PENDING
     #: {bundle: its seat}; all of them if the state is CREATED.
     seats: dict[int, Seat] = field(default_factory=dict)
@@ -60,6 +70,8 @@ class Group:
     watchers: set[str] = field(default_factory=set)
     #: People have been told that it fits nowhere.
     warned: bool = False
+    #: State of the nodes in which it was last looked whether it could fit on them at all.
+    checked_at: int = -1
     #: Why it was never made, "" if it was.
     refused: str = ""
 
@@ -68,7 +80,7 @@ class Group:
         """The group that a message asks for."""
         return cls(
             message.id, message.bundles, message.strategy, creator, job, now, message.name,
-            message.namespace, message.detached, message.target, since=now,
+            message.namespace, message.detached, message.target, message.selectors, since=now,
         )  # fmt: skip
 
     @property
@@ -89,11 +101,22 @@ class Group:
         """The bundles that have no seat."""
         return {i: units for i, units in enumerate(self.bundles) if i not in self.seats}
 
+    def needs(self) -> dict[int, dict[str, int]]:
+        """The same as they are planned: a label that its node must have is one of a resource."""
+        missing = self.missing()
+        if not self.selectors:
+            return missing
+        return {
+            index: {**units, label_name(self.selectors[index]): 1}
+            if self.selectors[index] else units
+            for index, units in missing.items()
+        }  # fmt: skip
+
     def shape(self) -> Shape:
         """Groups of equal shape can be placed alike, or none of them can."""
         return (
             self.strategy, self.target,
-            tuple(tuple(sorted(units.items())) for units in self.missing().values()),
+            tuple(tuple(sorted(units.items())) for units in self.needs().values()),
             tuple(sorted(seat.node for seat in self.seats.values())),
         )  # fmt: skip
 

@@ -63,7 +63,7 @@ class Leases:
         #: Leases that have been called back, in that order.
         self._ending: dict[int, Lease] = {}
         #: Counts changes of what the nodes have in all.
-        self._version = 0
+        self.version = 0
         #: Counts the times that a node has gained room.
         self.rooms = 0
 
@@ -75,7 +75,7 @@ class Leases:
         """A node has joined."""
         node = self.nodes[name] = Node(name, Ledger(dict(total)), labels or {})
         self.policy.changed(self.nodes)
-        self._version += 1
+        self.version += 1
         return self._room(node, now)
 
     def remove_node(self, name: str, now: float) -> list[Lease]:
@@ -84,7 +84,7 @@ class Leases:
         if node is None:
             return []
         self.policy.changed(self.nodes)
-        self._version += 1
+        self.version += 1
         self._roomy.pop(name, None)
         if node.reserved is not None:
             node.reserved.reserves = None
@@ -118,7 +118,7 @@ class Leases:
         if node is None:
             return []
         node.ledger.change_total(changes)
-        self._version += 1
+        self.version += 1
         return self._room(node, now)
 
     # -- demands ---------------------------------------------------------------------
@@ -198,6 +198,7 @@ class Leases:
     def _room(self, node: Node, now: float) -> list[Decision]:
         """A node has gained room."""
         self.rooms += 1
+        self.policy.rooms = self.rooms
         self._roomy[node.name] = node
         return self._work(now)
 
@@ -234,6 +235,8 @@ class Leases:
         while demand.lacks > 0:
             node = self.policy.pick(demand, self.nodes)
             if node is None:
+                if self.policy.impatient(demand):
+                    out.append(Unplaceable(demand, "its node has no room for it now", fail=True))
                 return
             out.append(Grant(self._grant(demand, node, now)))
 
@@ -313,7 +316,7 @@ class Leases:
         """To be called each 100 ms or so while anything is lacking."""
         out = self._work(now)
         waiting = [demand for demand in self.lacking if now - demand.since >= SHARE_AFTER
-                   and not (demand.infeasible and demand.checked_at == self._version)]  # fmt: skip
+                   and not (demand.infeasible and demand.checked_at == self.version)]  # fmt: skip
         waiting.sort(key=lambda demand: demand.rank or ())
         rich = [demand for demand in self.demands.values()
                 if demand.lifetime is None and len(demand.leases) > demand.ending]  # fmt: skip
@@ -331,7 +334,7 @@ class Leases:
         return out
 
     def _due(self, demand: Demand) -> bool:
-        return not (demand.reserves or demand.leases) or demand.checked_at != self._version
+        return not (demand.reserves or demand.leases) or demand.checked_at != self.version
 
     def _share(
         self, demand: Demand, met: int, rich: list[Demand], now: float
@@ -373,12 +376,12 @@ class Leases:
             node.reserved, demand.reserves = demand, node
 
     def _warn(self, demand: Demand) -> list[Decision]:
-        if demand.checked_at == self._version:
+        if demand.checked_at == self.version:
             return []
         text = self.policy.why_not(demand, self.nodes)
         if text and self.policy.pinned(demand):
             return [Unplaceable(demand, text, fail=True)]
-        demand.checked_at = self._version
+        demand.checked_at = self.version
         demand.infeasible = bool(text)
         if not text or demand.warned:
             return []

@@ -26,6 +26,7 @@ from ray_on_dask.core.group_record import (
     Shape,
 )
 from ray_on_dask.core.group_room import GroupRoom
+from ray_on_dask.core.group_words import what_is_missing
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.lease_records import Key
 from ray_on_dask.core.leases import Leases
@@ -36,6 +37,9 @@ from ray_on_dask.wire.messages import CreateGroup, Demand, GroupState, Infeasibl
 REMOVED_KEPT = 10_000
 #: Seconds after which people are told that a group fits nowhere.
 WARN_AFTER = 1.0
+#: Seconds between two looks at all that waits, for each node and each shape of groups.
+LOOK = 2e-5
+FEW_LOOKS = 100
 #: Users of a group that are remembered before those that are gone are looked for.
 _MANY_USERS = 64
 _GONE = "The task's placement group was removed before the task could run."
@@ -69,8 +73,13 @@ class PlacementGroups:
         self.early: dict[bytes, set[str]] = {}
         self._users: dict[str, set[Key]] = {}
         self._buried = Departed()
-        #: State of the ledger when all that waits was last tried.
-        self._tried = -1
+        #: State of the ledger when those of a shape were last tried; all that wait have been since.
+        self._tried: dict[Shape, int] = {}
+        self._all_tried = -1
+        #: Shapes that have not been tried yet, or groups have come or gone.
+        self._news = False
+        #: Not before this time is all tried again because some node has gained room.
+        self._again = 0.0
 
     # -- birth and end -----------------------------------------------------------------
 
@@ -89,13 +98,14 @@ class PlacementGroups:
 
     def _wait(self, group: Group) -> None:
         self.pending.setdefault(group.shape(), {})[group.id] = group
-        self._tried = -1
+        self._news = True
 
     def _wait_no_more(self, group: Group) -> None:
         for shape in [shape for shape, groups in self.pending.items() if group.id in groups]:
             del self.pending[shape][group.id]
             if not self.pending[shape]:
                 del self.pending[shape]
+                self._tried.pop(shape, None)
 
     def remove(self, id: bytes, now: float) -> Out:
         """End a group and what runs in it; unknown ones and those that have ended are no error."""
@@ -118,7 +128,7 @@ class PlacementGroups:
         out += self._tell(group)
         group.watchers.clear()
         self.removing[group.id] = group
-        self._tried = -1
+        self._news = True
         self._buried.add(group.hex)
         self._forget_oldest()
         return out
@@ -197,29 +207,46 @@ class PlacementGroups:
 
     # -- room --------------------------------------------------------------------------
 
-    def due(self) -> bool:
+    def due(self, now: float) -> bool:
         """Whether `work` may have something to do."""
-        return bool(self.pending or self.removing) and self._tried != self.leases.rooms
+        if not (self.pending or self.removing):
+            return False
+        return self._news or (self._all_tried != self.leases.rooms and now >= self._again)
 
     def work(self, now: float) -> Out:
         """Give back what removed groups do not use any more, and place what fits."""
+        self._news = False
         out: Out = []
         for group in list(self.removing.values()):
             out += self._release(group, now)
+        late = now >= self._again
         for shape in list(self.pending):
-            for group in list(self.pending[shape].values()):
+            if self._tried.get(shape) != self.leases.rooms and (late or shape not in self._tried):
+                out += self._try(shape, now)
+        if late:
+            self._all_tried = self.leases.rooms
+            # Leases end all the time: what waits may take a small part of the store's time alone.
+            looks = len(self.leases.nodes) * len(self.pending)
+            self._again = now + (LOOK * looks if looks > FEW_LOOKS else 0.0)
+        return out
+
+    def _try(self, shape: Shape, now: float) -> Out:
+        out: Out = []
+        for group in list(self.pending[shape].values()):
+            found = self.room.at_the_last(group)
+            if found is None:
                 found = plan(self._wanted(group), self.room.free(group))
-                if found is None:
-                    break
-                out += self._place(group, found, now)
-        self._tried = self.leases.rooms
+            if found is None:
+                self._tried[shape] = self.leases.rooms
+                break
+            out += self._place(group, found, now)
         return out
 
     def _wanted(self, group: Group) -> Wanted:
         used: dict[str, int] = {}
         for seat in group.seats.values():
             used[seat.node] = used.get(seat.node, 0) + 1
-        return Wanted(group.missing(), group.strategy, used, group.target)
+        return Wanted(group.needs(), group.strategy, used, group.target)
 
     def _place(self, group: Group, found: Plan, now: float) -> Out:
         self._wait_no_more(group)
@@ -242,8 +269,8 @@ class PlacementGroups:
         out: Out = []
         for groups in self.pending.values():
             group = next(iter(groups.values()))
-            if now - group.since >= WARN_AFTER and not group.warned and not self._feasible(group):
-                out += self._warn(groups.values())
+            if now - group.since >= WARN_AFTER and not group.warned:
+                out += self._check(group, groups.values())
         oldest = min(
             (group for groups in self.pending.values() for group in groups.values()
              if not group.warned),
@@ -254,10 +281,17 @@ class PlacementGroups:
             out += self.room.make(oldest, lambda room: plan(wanted, room), now)
         return out
 
-    def _feasible(self, group: Group) -> bool:
-        return plan(self._wanted(group), self.room.total(group)) is not None
+    def _check(self, group: Group, alike: Iterable[Group]) -> Out:
+        """Tell people if it fits on the nodes there are in no way; once for each set of nodes."""
+        if group.checked_at == self.leases.version:
+            return []
+        group.checked_at = self.leases.version
+        total = self.room.total(group)
+        if plan(self._wanted(group), total) is not None:
+            return []
+        return self._warn(alike, what_is_missing(group, total))
 
-    def _warn(self, groups: Iterable[Group]) -> Out:
+    def _warn(self, groups: Iterable[Group], missing: str) -> Out:
         out: Out = []
         for group in groups:
             if group.warned:
@@ -265,8 +299,8 @@ class PlacementGroups:
             group.warned = True
             text = (
                 f"The placement group {group.title()} cannot be placed on this cluster: no nodes "
-                f"have all of its bundles, {group.bundle_specs()}, with strategy {group.strategy}. "
-                "It waits for nodes that have."
+                f"have all of its bundles, {group.bundle_specs()}, with strategy {group.strategy} "
+                f"({missing}). It waits for nodes that have."
             )
             out.append(Send(group.creator, Infeasible(group.title(), text)))
         return out

@@ -1,90 +1,118 @@
 """Where a lease goes: the choice among the nodes that could take it.
 
-"DEFAULT" packs: the node where most bytes of the dependencies lie if it has room, then the
-owner's own, then the node that was filled last, so that few nodes are busy and others can be
-given back. "SPREAD" takes the next node each time. Strategies with fields (a JSON object) name
-the nodes that may be used; see `ray_on_dask.util.scheduling_strategies`.
+"DEFAULT" takes the node where most bytes of the dependencies lie if it has room; then it packs,
+first the owner's own node, up to a threshold of use, so that few nodes are busy and others can be
+given back; what is more than that goes to the least used node. "SPREAD" takes the next node each
+time, as do leases that take nothing from a node, whose use they would never show. Strategies with
+fields (a JSON object) name the nodes that may be used, in *tiers*: who finds no room in one tier
+is placed in the next. See `ray_on_dask.util.scheduling_strategies`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ray_on_dask.core.labels import in_words, labels_match
 from ray_on_dask.core.resources import UNITS
+from ray_on_dask.core.rings import Ring, fits, share_used, takes
 
 if TYPE_CHECKING:
     from ray_on_dask.core.lease_records import Demand, Node
 
+#: Strategies with fields that are remembered.
+REMEMBERED = 4096
+_NOWHERE = Ring(())
+
 
 class Policy:
-    """Picks nodes; remembers where it was, so that a pick seldom looks at more than a few."""
+    """Picks nodes; remembers where it was, so that a pick seldom looks at more than a few.
 
-    def __init__(self) -> None:
-        self._order: list[str] = []
-        self._at = 0
+    Parameters
+    ----------
+    threshold : float
+        The share of a node that is filled before another one is begun with.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+        #: Counts the times that a node has gained room.
+        self.rooms = 0
+        self._all = _NOWHERE
         self._parsed: dict[str, dict[str, Any]] = {}
+        self._labelled: dict[str, list[Ring]] = {}
 
     def changed(self, nodes: Mapping[str, Node]) -> None:
         """Nodes have come, gone or begun to drain."""
-        self._order = [name for name, node in nodes.items() if not node.draining]
-        self._at = 0
+        self._all = Ring(name for name, node in nodes.items() if not node.draining)
+        self._labelled.clear()
+
+    # -- picking -----------------------------------------------------------------------
 
     def pick(self, demand: Demand, nodes: Mapping[str, Node]) -> Node | None:
         """A node with room for one lease of the demand, or None."""
         strategy = demand.spec.strategy
-        if strategy[0] == "{":
-            return self._first(self._allowed(demand, nodes), demand)
-        if strategy == "SPREAD":
-            self._at += 1
-            return self._rotate(demand, nodes)
-        near = self._first(self._near(demand, nodes), demand)
-        return near or self._rotate(demand, nodes)
-
-    @staticmethod
-    def _near(demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
-        names = sorted(demand.locality, key=demand.locality.__getitem__, reverse=True)
-        return [nodes[name] for name in [*names, demand.home] if name in nodes]
-
-    @staticmethod
-    def _first(candidates: Iterable[Node], demand: Demand) -> Node | None:
-        for node in candidates:
-            if _may(node, demand) and _fits(node, demand):
+        if strategy == "DEFAULT":
+            return self._near(demand, nodes) or self._of(self._all, demand, nodes)
+        if strategy[0] != "{":
+            return self._all.next(demand, nodes)
+        spread = self.parse(strategy).get("spread")
+        for ring in self._tiers(demand, nodes):
+            node = ring.next(demand, nodes) if spread else self._of(ring, demand, nodes)
+            if node is not None:
                 return node
         return None
 
-    def _rotate(self, demand: Demand, nodes: Mapping[str, Node]) -> Node | None:
-        count = len(self._order)
-        for step in range(count):
-            at = (self._at + step) % count
-            node = nodes[self._order[at]]
-            if _fits(node, demand) and _may(node, demand):
-                self._at = at
+    def _of(self, ring: Ring, demand: Demand, nodes: Mapping[str, Node]) -> Node | None:
+        if not demand.takes:
+            return ring.next(demand, nodes)
+        return ring.packed(demand, nodes, self.threshold, self.rooms)
+
+    def _near(self, demand: Demand, nodes: Mapping[str, Node]) -> Node | None:
+        by_bytes = demand.locality
+        for name in sorted(by_bytes, key=by_bytes.__getitem__, reverse=True):
+            node = nodes.get(name)
+            if node is not None and takes(node, demand) and fits(node, demand):
                 return node
-        return None
+        node = nodes.get(demand.home)
+        if node is None or not demand.takes or share_used(node, demand) >= self.threshold:
+            return None
+        return node if takes(node, demand) and fits(node, demand) else None
 
     def may(self, demand: Demand, node: Node, nodes: Mapping[str, Node]) -> bool:
         """Whether one lease of the demand may go to this node now."""
-        if not _fits(node, demand) or not _may(node, demand):
+        if not fits(node, demand) or not takes(node, demand):
             return False
-        return demand.spec.strategy[0] != "{" or node in self._allowed(demand, nodes)
+        if demand.spec.strategy[0] != "{":
+            return True
+        return any(node.name in ring.members for ring in self._tiers(demand, nodes))
 
-    def _allowed(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
-        strategy = self.parse(demand.spec.strategy)
-        if "node_id" in strategy:
-            named = nodes.get(strategy["node_id"])
-            if named is not None and (not strategy.get("soft") or _fits(named, demand)):
-                return [named]
-            return list(nodes.values()) if strategy.get("soft") else []
-        hard = [n for n in nodes.values() if _labels_match(n.labels, strategy.get("hard", {}))]
-        soft = [n for n in hard if _labels_match(n.labels, strategy.get("soft", {}))]
-        return soft + [n for n in hard if n not in soft]
+    # -- which nodes -------------------------------------------------------------------
+
+    def _tiers(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Ring]:
+        text = demand.spec.strategy
+        strategy = self.parse(text)
+        if "node_id" not in strategy:
+            rings = self._labelled.get(text)
+            if rings is None:
+                rings = self._labelled[text] = [_matching(x, nodes) for x in _selectors(strategy)]
+            return rings
+        named = nodes.get(strategy["node_id"])
+        here = [] if named is None or named.draining else [Ring([named.name])]
+        if not strategy.get("soft"):
+            return here
+        if not here or named is None or not named.ledger.could_fit(demand.needs):
+            return [self._all]
+        return [*here, self._all] if strategy.get("spill") else here
 
     def parse(self, strategy: str) -> dict[str, Any]:
         """The fields of a strategy that has some."""
         parsed = self._parsed.get(strategy)
         if parsed is None:
+            if len(self._parsed) >= REMEMBERED:
+                self._parsed.clear()
+                self._labelled.clear()
             parsed = self._parsed[strategy] = json.loads(strategy)
         return parsed
 
@@ -95,56 +123,60 @@ class Policy:
         strategy = self.parse(demand.spec.strategy)
         return "node_id" in strategy and not strategy.get("soft")
 
+    def impatient(self, demand: Demand) -> bool:
+        """Whether it is to fail rather than to wait for room."""
+        text = demand.spec.strategy
+        return text[0] == "{" and bool(self.parse(text).get("fail"))
+
+    # -- what can never be -------------------------------------------------------------
+
     def able(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
         """The nodes that could serve the demand if nothing else were there."""
-        allowed: Iterable[Node] = nodes.values()
-        if demand.spec.strategy[0] == "{":
-            allowed = self._allowed(demand, nodes)
         needs = demand.needs
-        return [node for node in allowed if node.ledger.could_fit(needs)]
+        return [node for node in self._allowed(demand, nodes) if node.ledger.could_fit(needs)]
+
+    def _allowed(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Node]:
+        if demand.spec.strategy[0] != "{":
+            return list(nodes.values())
+        rings = self._tiers(demand, nodes)
+        return [nodes[name] for name in dict.fromkeys(name for x in rings for name in x.names)]
 
     def why_not(self, demand: Demand, nodes: Mapping[str, Node]) -> str:
         """What the demand asks for that no node has in all; "" if one could serve it some day."""
         if self.able(demand, nodes):
             return ""
-        resources, lacking = demand.needs, []
-        for name, units in resources.items():
-            most = max((node.ledger.total.get(name, 0) for node in nodes.values()), default=0)
+        allowed = self._allowed(demand, nodes)
+        if not allowed and demand.spec.strategy[0] == "{":
+            return _no_node(self.parse(demand.spec.strategy), nodes)
+        lacking, needs = [], demand.needs
+        for name, units in needs.items():
+            most = max((node.ledger.total.get(name, 0) for node in allowed), default=0)
             if units > most:
                 lacking.append(f"{name}: {units / UNITS:g} wanted, {most / UNITS:g} on one node")
-        return "; ".join(lacking) or "no node meets its scheduling strategy"
+        if lacking:
+            return "; ".join(lacking)
+        wanted = ", ".join(f"{name}: {units / UNITS:g}" for name, units in needs.items())
+        return f"no one node has all of it: {wanted}"
 
 
-def _fits(node: Node, demand: Demand) -> bool:
-    """Whether a node has room: an actor needs what it holds free, and what places it in all."""
-    ledger = node.ledger
-    if demand.lifetime is None:
-        return ledger.fits(demand.spec.resources)
-    return ledger.fits(demand.lifetime) and ledger.could_fit(demand.spec.resources)
+def _selectors(strategy: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """What nodes must have, tier by tier."""
+    hard = strategy.get("hard", {})
+    if strategy.get("soft"):
+        return [[hard, strategy["soft"]], [hard]]
+    return [[hard], *([one] for one in strategy.get("fallback", ()))]
 
 
-def _may(node: Node, demand: Demand) -> bool:
-    """Whether a node takes new leases of this demand, room or not."""
-    if node.draining:
-        return False
-    kept = node.reserved
-    if kept is None or kept is demand or demand.urgent:
-        return True
-    takes, needs, free = demand.takes, kept.takes, node.ledger.free
-    return all(free.get(name, 0) - units >= needs.get(name, 0) for name, units in takes.items()
-               if units and name in needs)  # fmt: skip
+def _matching(selectors: list[dict[str, Any]], nodes: Mapping[str, Node]) -> Ring:
+    return Ring(
+        name for name, node in nodes.items()
+        if not node.draining and all(labels_match(node.labels, one) for one in selectors)
+    )  # fmt: skip
 
 
-def _labels_match(labels: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
-    """Whether labels meet {key: ["in" | "not_in" | "exists" | "absent", values]}."""
-    for key, (operator, values) in wanted.items():
-        has = labels.get(key)
-        met = {
-            "in": has in values,
-            "not_in": has not in values,
-            "exists": has is not None,
-            "absent": has is None,
-        }[operator]
-        if not met:
-            return False
-    return True
+def _no_node(strategy: Mapping[str, Any], nodes: Mapping[str, Node]) -> str:
+    if "node_id" in strategy:
+        gone = strategy["node_id"] not in nodes
+        return f"its node {strategy['node_id']} is " + ("gone" if gone else "about to leave")
+    wanted = [in_words(one) for one in [strategy.get("hard", {}), *strategy.get("fallback", ())]]
+    return f"no node has the labels that it asks for ({'; or '.join(wanted)})"

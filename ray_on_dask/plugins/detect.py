@@ -122,6 +122,8 @@ def node_options(
     units = {name: to_units(quantity) for name, quantity in total.items() if quantity > 0}
     if spares is None:
         spares = min(int(cpus) or 1, 4)
+    if len(types) == 1:
+        labels = {"ray.io/accelerator-type": next(iter(types)), **(labels or {})}
     return NodeOptions(
         units, labels or {}, ids, capacity, plasma_directory, temp_dir, address, spares, head
     )

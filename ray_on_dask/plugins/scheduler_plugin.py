@@ -13,6 +13,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from ray_on_dask import __version__
+from ray_on_dask.config import number
 from ray_on_dask.core import cluster_metrics
 from ray_on_dask.core.control import ControlStore, Member, NodeFacts, Record
 from ray_on_dask.core.exposition import Family
@@ -94,6 +95,7 @@ class ControlPlugin(SchedulerPlugin):
             raise RuntimeError(f"this release of distributed lacks {', '.join(missing)}")
         self.scheduler = scheduler
         self.store = ControlStore(make_error)
+        self.store.leases.policy.threshold = number("spread-threshold", 0.5, most=1.0)
         self.log = ClusterLog(**{"url": given_url(), **self.redis})
         self.session["redis_address"] = self.log.address
         self.records = Records(scheduler, self.session)

@@ -126,6 +126,10 @@ def placement_group(
         For `get_placement_group`; unique in the namespace.
     lifetime : str, optional
         ``"detached"``: the group outlives its job.
+    _soft_target_node_id : str, optional
+        The node to be tried first (``"STRICT_PACK"``).
+    bundle_label_selector : list of dict, optional
+        For each bundle the labels that its node must have, as the option ``label_selector``.
 
     Raises
     ------
@@ -138,8 +142,9 @@ def placement_group(
     _check(bundles, strategy, lifetime, _soft_target_node_id)
     if not isinstance(name, str):
         raise TypeError(f"The name of a placement group must be a str, but is {name!r}")
-    if bundle_label_selector or topology_strategy:
-        raise ValueError("bundle_label_selector and topology_strategy are not supported")
+    if topology_strategy:
+        raise ValueError("topology_strategy is not supported: name labels by bundle_label_selector")
+    selectors = _selectors(bundles, bundle_label_selector)
     process = sessions.running_session()
     specs = [{key: float(value) for key, value in bundle.items()} for bundle in bundles]
     if process is None:
@@ -148,11 +153,32 @@ def placement_group(
     id = process.groups.new_id()
     process.groups.create(
         CreateGroup(id, units, strategy, name, process.config.namespace, lifetime == "detached",
-                    _soft_target_node_id or "")
+                    _soft_target_node_id or "", selectors)
     )  # fmt: skip
     if name:
         _check_name(id)
     return PlacementGroup(PlacementGroupID(id), specs)
+
+
+def _selectors(bundles: list[Bundle], given: Any) -> list[dict[str, list[Any]]]:
+    from ray_on_dask.api.option_checks import check_label_selector
+    from ray_on_dask.api.strategy import selector_of
+
+    if not given:
+        return []
+    if not isinstance(given, list) or len(given) != len(bundles):
+        raise ValueError(
+            f"Invalid bundle_label_selector {given!r}: a list with a dict for each of the "
+            f"{len(bundles)} bundles is expected"
+        )
+    for labels in given:
+        if not isinstance(labels, dict):
+            raise ValueError(f"Invalid bundle_label_selector: {labels!r} is no dict of labels")
+        try:
+            check_label_selector("bundle_label_selector", labels)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+    return [selector_of(labels) for labels in given]
 
 
 def _check_name(id: bytes) -> None:

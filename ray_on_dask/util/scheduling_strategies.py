@@ -1,7 +1,7 @@
 """Where tasks and actors go: values of the option ``scheduling_strategy``.
 
-What the control store gets is a JSON object: `node_id` and `soft`, or `hard` and `soft` labels as
-``{key: [operator, values]}``; `core/policy.py` reads it.
+What the control store gets is a JSON object: `node_id` with `soft`, `spill` and `fail`, or `hard`,
+`soft` and `fallback` labels as ``{key: [operator, values]}``; `core/policy.py` reads it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ class NodeAffinitySchedulingStrategy:
     node_id : str
         As `get_runtime_context().get_node_id()` and `nodes()` give it.
     soft : bool
-        Whether another node will do when this one is gone, or cannot have it.
+        Whether another node will do when this one is gone, or could never have it.
+    _spill_on_unavailable : bool
+        Whether another one will do as well while this one has no room (with ``soft=True``).
+    _fail_on_unavailable : bool
+        Fail, rather than wait, while it has no room (with ``soft=False``): tasks with
+        `TaskUnschedulableError`, actors with `ActorUnschedulableError`.
+
+    Raises
+    ------
+    ValueError
+        For an id that is none, and for flags that contradict each other.
     """
 
     def __init__(
@@ -41,7 +51,12 @@ class NodeAffinitySchedulingStrategy:
             raise ValueError("_fail_on_unavailable=True goes with soft=False only")
 
     def _as_class(self, resources: dict[str, int]) -> tuple[str, bytes, bool]:
-        return _json({"node_id": self.node_id, "soft": bool(self.soft)}), b"", False
+        strategy: dict[str, Any] = {"node_id": self.node_id, "soft": bool(self.soft)}
+        if self._spill_on_unavailable:
+            strategy["spill"] = True
+        if self._fail_on_unavailable:
+            strategy["fail"] = True
+        return _json(strategy), b"", False
 
 
 def _node_id(given: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -17,6 +19,8 @@ class CreateGroup(msgspec.Struct, frozen=True, array_like=True, tag=80):
     detached: bool = False
     #: The node that is to be tried first, "" for none.
     target: str = ""
+    #: {label: [operator, values]} for each bundle, what its node must have; [] for any.
+    selectors: list[dict[str, list[Any]]] = []
 
 
 class RemoveGroup(msgspec.Struct, frozen=True, array_like=True, tag=81):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ray_on_dask.core.leases import CallBack, Grant, Leases, Unplaceable
+from ray_on_dask.core.policy import Policy
 from ray_on_dask.core.resources import UNITS
 from ray_on_dask.wire.messages import SchedulingClass
 
@@ -480,10 +481,40 @@ def test_a_demand_that_becomes_impossible_is_told_of(leases):
 # -- where -----------------------------------------------------------------------------------------
 
 
-def test_the_owners_own_node_is_filled_first_then_one_after_another(leases):
+def test_the_owners_own_node_is_filled_halfway_then_one_after_another_then_evenly(leases):
     for name in "abc":
-        leases.node(name, CPU=2)
-    assert [node for _, node in leases.want("x", 6, home="b")] == ["b", "b", "a", "a", "c", "c"]
+        leases.node(name, CPU=4)
+    granted = [node for _, node in leases.want("x", 12, home="b")]
+    assert granted[:6] == ["b", "b", "a", "a", "c", "c"]
+    assert {*granted[6:9]} == {*granted[9:]} == {"a", "b", "c"}
+
+
+def test_what_takes_nothing_goes_to_each_node_in_turn(leases):
+    for name in "abc":
+        leases.node(name, CPU=1)
+    nodes = [leases.want(f"a{i}", 1, home="a", CPU=1, lifetime={})[0][1] for i in range(6)]
+    assert {*nodes[:3]} == {*nodes[3:]} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(("threshold", "first"), [(0.0, 1), (0.25, 1), (1.0, 4)])
+def test_how_far_a_node_is_filled_before_the_next_can_be_set(threshold, first):
+    leases = Cluster(Policy(threshold))
+    for name in "ab":
+        leases.node(name, CPU=4)
+    granted = [node for _, node in leases.want("x", 8, home="a")]
+    assert granted[: first + 1] == ["a"] * first + ["b"]
+    assert granted.count("a") == granted.count("b") == 4
+
+
+def test_a_node_that_gets_free_again_is_found(leases):
+    """Those that are used more are not taken because the level was higher once."""
+    for name in "abcd":
+        leases.node(name, CPU=8)
+    leases.want("x", 30, home="a")
+    leases.want("x", 0)  # it keeps what it has
+    for lease in [x.id for x in leases.nodes["c"].leases.values()]:
+        leases.end(lease)
+    assert {node for _, node in leases.want("y", 4)} == {"c"}
 
 
 def test_where_most_bytes_lie_is_better_than_home(leases):
@@ -493,6 +524,72 @@ def test_where_most_bytes_lie_is_better_than_home(leases):
     assert [node for _, node in granted] == ["c", "b", "a"]
 
 
+def affinity(node, **flags):
+    return json.dumps({"node_id": node, **flags})
+
+
+def test_a_soft_affinity_waits_for_its_node_while_that_could_have_it(leases):
+    leases.node("a", CPU=1), leases.node("b", CPU=1)
+    soft = affinity("a", soft=True)
+    assert leases.want("x", 2, strategy=soft) == [("x", "a")]
+    assert leases.end(leases.held("x")[0]) == [("x", "a")]
+    assert leases.want("y", 1, strategy=soft, CPU=2) == []
+    assert leases.node("big", CPU=2) == [("y", "big")], "its own node could never have it"
+
+
+def test_a_soft_affinity_moves_on_when_its_node_is_gone_or_leaves(leases):
+    leases.node("a", CPU=1), leases.node("b", CPU=1)
+    leases.drain_node("a")
+    assert leases.want("x", 1, strategy=affinity("a", soft=True)) == [("x", "b")]
+    assert leases.want("y", 1, strategy=affinity("gone", soft=True)) == []
+    assert leases.end(leases.held("x")[0]) == [("y", "b")]
+
+
+def test_one_that_may_spill_does_not_wait(leases):
+    leases.node("a", CPU=1), leases.node("b", CPU=1)
+    spill = affinity("a", soft=True, spill=True)
+    assert leases.want("x", 2, strategy=spill) == [("x", "a"), ("x", "b")]
+
+
+def test_one_that_fails_rather_than_waits_is_told_so_at_once(leases):
+    leases.node("a", CPU=1)
+    granted = leases.want("x", 2, strategy=affinity("a", soft=False, fail=True))
+    assert granted == [("x", "a"), ("!", "its node has no room for it now")]
+
+
+def test_labels_are_tried_in_turn(leases):
+    """The fallback is for when there is no room on better nodes, or there are none."""
+    leases.node("a", CPU=1, labels={"zone": "1"}), leases.node("b", CPU=1, labels={"zone": "2"})
+    leases.node("c", CPU=1)
+    one = {"zone": ["in", ["1"]]}
+    strategy = json.dumps({"hard": one, "fallback": [{"zone": ["exists", []]}]})
+    assert leases.want("x", 3, strategy=strategy) == [("x", "a"), ("x", "b")]
+    nowhere = json.dumps({"hard": {"zone": ["in", ["9"]]}, "fallback": [{}]})
+    assert leases.want("y", 1, strategy=nowhere) == [("y", "c")]
+
+
+def test_labels_and_spread_go_together(leases):
+    for name in "abc":
+        leases.node(name, CPU=4, labels={"zone": "1" if name != "c" else "2"})
+    strategy = json.dumps({"hard": {"zone": ["in", ["1"]]}, "spread": True})
+    nodes = [node for _, node in leases.want("x", 4, strategy=strategy)]
+    assert {*nodes[:2]} == {*nodes[2:]} == {"a", "b"}
+
+
+@pytest.mark.parametrize(("strategy", "resources", "text"), [
+    ("DEFAULT", {"CPU": 2, "GPU": 1}, "no one node has all of it: CPU: 2, GPU: 1"),
+    ("DEFAULT", {"CPU": 3}, "CPU: 3 wanted, 2 on one node"),
+    (json.dumps({"hard": {"zone": ["in", ["1"]], "spot": ["absent", []]}}), {"CPU": 1},
+     "no node has the labels that it asks for (zone = '1', no spot)"),
+    (affinity("gone", soft=False), {"CPU": 1}, "its node gone is gone"),
+    (affinity("gpu", soft=False), {"CPU": 2}, "CPU: 2 wanted, 1 on one node"),
+])  # fmt: skip
+def test_what_is_missing_is_told(leases, strategy, resources, text):
+    leases.node("cpu", CPU=2), leases.node("gpu", CPU=1, GPU=1)
+    leases.want("x", 1, strategy=strategy, **resources)
+    assert ("!", text) in leases.at(2.1)
+
+
 def test_spread_takes_the_next_node_each_time(leases):
     for name in "abc":
         leases.node(name, CPU=2)
@@ -500,10 +597,10 @@ def test_spread_takes_the_next_node_each_time(leases):
     assert {*granted[:3]} == {*granted[3:]} == {"a", "b", "c"}
 
 
-def test_affinity_to_a_node_waits_for_it_if_it_is_hard_and_not_if_it_is_soft(leases):
+def test_affinity_to_a_node_waits_for_it_if_it_is_hard_and_not_if_it_may_spill(leases):
     leases.node("a", CPU=1), leases.node("b", CPU=2)
     hard = json.dumps({"node_id": "a", "soft": False})
-    soft = json.dumps({"node_id": "a", "soft": True})
+    soft = json.dumps({"node_id": "a", "soft": True, "spill": True})
     assert leases.want("x", 2, strategy=hard) == [("x", "a")]
     assert leases.want("y", 1, strategy=soft) == [("y", "b")]
     assert leases.end(1, 2.0) == [("x", "a")]
@@ -519,4 +616,4 @@ def test_labels_choose_nodes(leases):
 def test_an_affinity_that_no_node_meets_is_told(leases):
     leases.node("a", CPU=1)
     leases.want("x", 1, strategy=json.dumps({"node_id": "gone", "soft": False}))
-    assert leases.short(leases.tick(2.1)) == [("!", "no node meets its scheduling strategy")]
+    assert leases.short(leases.tick(2.1)) == [("!", "its node gone is gone")]

@@ -46,7 +46,7 @@ class Cluster:
         self.settle()
 
     def settle(self) -> None:
-        while self.groups.due():
+        while self.groups.due(self.now):
             self.out += self.groups.work(self.now)
         self.leases.validate()
         self.groups.validate()
@@ -439,3 +439,69 @@ def test_a_thousand_bundles_are_placed_at_once(strategy: str) -> None:
     cluster.groups.work(0.0)
     assert perf_counter() - start < 1.0
     assert cluster.groups.groups[group_id(1)].state == CREATED
+
+
+# -- labels, and what is missing --------------------------------------------------------
+
+
+def zone(*names: str) -> dict[str, list[Any]]:
+    return {"zone": ["in", list(names)]}
+
+
+def labelled() -> Cluster:
+    cluster = Cluster()
+    for name, where in (("a", "1"), ("b", "2"), ("c", "2")):
+        cluster.out += cluster.leases.add_node(name, cpus(2), 0.0, {"zone": where})
+    return cluster
+
+
+@pytest.mark.parametrize("strategy", ["PACK", "SPREAD", "STRICT_SPREAD"])
+def test_each_bundle_goes_where_its_labels_are(strategy: str) -> None:
+    selectors = [zone("2"), zone("1"), {}]
+    group = labelled().create(1, [cpus(1)] * 3, strategy, selectors=selectors)
+    nodes = nodes_of(group)
+    assert nodes[0] in "bc" and nodes[1] == "a"
+    assert len(set(nodes)) == {"PACK": 2, "SPREAD": 3, "STRICT_SPREAD": 3}[strategy]
+
+
+def test_one_node_must_have_all_labels_of_a_strict_pack() -> None:
+    cluster = labelled()
+    assert cluster.create(1, [cpus(1)] * 2, "STRICT_PACK", selectors=[zone("1"), {}]).state == (
+        CREATED
+    )
+    both = cluster.create(2, [cpus(1)] * 2, "STRICT_PACK", selectors=[zone("1"), zone("2")])
+    assert both.state == PENDING
+
+
+def test_what_a_group_takes_has_no_trace_of_labels() -> None:
+    cluster = labelled()
+    cluster.create(1, [cpus(1)], selectors=[zone("1")])
+    assert not [x for node in cluster.leases.nodes.values() for x in node.ledger.total
+                if "label" in x]  # fmt: skip
+    cluster.remove(1)
+    assert cluster.free() == {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("bundles", "more", "text"),
+    [
+        ([cpus(1), cpus(3)], {}, "no node can have bundle 1: CPU: 3 wanted, 2 on one node"),
+        ([cpus(2)] * 4, {}, "CPU: 8 wanted, 6 in all"),
+        ([cpus(1)] * 4, {"strategy": "STRICT_SPREAD"}, "4 nodes are needed, and there are 3"),
+        ([cpus(1)] * 3, {"strategy": "STRICT_PACK"},
+         "one node must have all of it: CPU: 3 wanted, 2 on one node"),
+        ([cpus(1)], {"selectors": [zone("9")]},
+         "no node has the labels of bundle 0 (zone = '9')"),
+        ([cpus(1.5)] * 4, {}, "the bundles do not go together on the nodes that there are"),
+    ],
+)  # fmt: skip
+def test_people_are_told_what_is_missing(
+    bundles: list[dict[str, int]], more: dict[str, Any], text: str
+) -> None:
+    cluster = labelled()
+    cluster.create(1, bundles, **more)
+    told = [what.message.text for what in cluster.groups.tick(2.0)]
+    assert len(told) == 1 and f"({text})" in told[0]
+    assert cluster.groups.tick(3.0) == []
+
+
