@@ -69,6 +69,8 @@ class ExecutorPool:
     def __init__(self, node: NodeManager, gpu_ids: list[int]):
         self.node = node
         self.executors: dict[str, ExecutorRecord] = {}
+        #: Those that are no actors: a thousand actors are not looked through for each new one.
+        self.hands: dict[str, ExecutorRecord] = {}
         self.gpus = Gpus.of(gpu_ids)
         self.by_lease: dict[int, ExecutorRecord] = {}
         #: Blank executors to have at hand.
@@ -89,7 +91,7 @@ class ExecutorPool:
         name = new_process_name()
         address = os.path.join(node.directories.session_dir, f"x-{name}")
         record = ExecutorRecord(name, address, on_hello=on_hello)
-        self.executors[name] = record
+        self.executors[name] = self.hands[name] = record
         params = {
             "entry": "ray_on_dask.runtime.executor:main", "name": name, "hub": node.hub_path,
             "address": address, "node": node.name, "shm": node.directories.shm_dir,
@@ -116,7 +118,7 @@ class ExecutorPool:
     def _restock(self) -> None:
         if self.node.closing:
             return
-        blank = sum(not x.job and not x.lease and not x.on_hello for x in self.executors.values())
+        blank = sum(not x.job and not x.lease and not x.on_hello for x in self.hands.values())
         for _ in range(self.spares - blank):
             self.start()
 
@@ -189,6 +191,7 @@ class ExecutorPool:
         def begin(record: ExecutorRecord) -> None:
             self._adopt(record, msg.job, msg.config, runtime_env)
             record.lease, record.actor, record.gpus = msg.lease, msg.spec.id, gpus
+            self.hands.pop(record.name, None)
             record.busy_since = self.node.now()
             self.by_lease[msg.lease] = record
             assert record.line is not None
@@ -224,7 +227,7 @@ class ExecutorPool:
         self, job: int, runtime_env: str, function: bytes, gpus: list[int]
     ) -> ExecutorRecord | None:
         blank = None
-        for record in self.executors.values():
+        for record in self.hands.values():
             if not record.idle:
                 continue
             if record.used_gpu and gpus and record.gpus != gpus:
@@ -301,6 +304,7 @@ class ExecutorPool:
     def on_exited(self, name: str, pid: int, status: int) -> None:
         """A process is gone: who depended on it is told, what it left is cleared away."""
         record = self.executors.pop(name, None)
+        self.hands.pop(name, None)
         if record is None:
             return
         for reader in record.logs:
@@ -352,7 +356,7 @@ class ExecutorPool:
     def reap(self, now: float) -> None:
         """End executors that have been idle for long, if there are more than CPUs."""
         idle = sorted(
-            (x for x in self.executors.values() if x.idle and x.job), key=lambda x: x.idle_since
+            (x for x in self.hands.values() if x.idle and x.job), key=lambda x: x.idle_since
         )
         for record in idle[: max(0, len(idle) - self.node.cpus)]:
             if now - record.idle_since > KEEP_IDLE and record.line is not None:

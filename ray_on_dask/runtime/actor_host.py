@@ -265,7 +265,7 @@ class ActorHost:
         loop, reactor = self._loop, self.executor.reactor
         assert loop is not None
         threading.current_thread().name = "AsyncIO Thread: default"
-        reactor.hosted(loop)
+        reactor.hosted(loop, lambda: bool(self._futures))
         loop.run_forever()
 
     async def _run_async(self, channel: Channel, task: m.Task) -> None:

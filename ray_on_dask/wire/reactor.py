@@ -25,43 +25,15 @@ from time import monotonic
 from typing import Any
 
 from ray_on_dask.wire.channel import CHUNK, Channel, peer_is_ours
+from ray_on_dask.wire.waiter import Waiter as Waiter
 
 #: Seconds for which the reactor's own thread leaves the lead to a thread that led last.
 GRACE = 0.003
 #: Seconds for which a wait looks around before it sleeps, and bounds of the count that decides it.
 SPIN, LUCK_MIN, LUCK_MAX = 0.00015, -8, 8
-
-
-class Waiter:
-    """What a thread waits on: done after `count` calls of `one_done`, or `finish`."""
-
-    __slots__ = ("_sem", "count", "done")
-
-    def __init__(self, count: int = 1):
-        self.count = count
-        self.done = count <= 0
-        self._sem = threading.Lock()
-        self._sem.acquire()
-
-    def one_done(self) -> None:
-        """One of the things waited for is there (call under the process's lock)."""
-        self.count -= 1
-        if self.count <= 0:
-            self.finish()
-
-    def finish(self) -> None:
-        """Wake the thread for good."""
-        self.done = True
-        self.nudge()
-
-    def nudge(self) -> None:
-        """Wake the thread to look around."""
-        with contextlib.suppress(RuntimeError):  # it is awake
-            self._sem.release()
-
-    def sleep(self, timeout: float) -> None:
-        """Sleep until nudged, at most `timeout` seconds (-1: for ever)."""
-        self._sem.acquire(timeout=timeout)
+#: Seconds between two looks of an asyncio loop that polls us, while there is work and when idle;
+#: and seconds that it may be late before it counts as stuck.
+HOST_BUSY, HOST_IDLE, HOST_LATE = 0.05, 1.0, 0.2
 
 
 class Reactor:
@@ -100,6 +72,8 @@ class Reactor:
         self._nap.acquire()
         self._thread: threading.Thread | None = None
         self._host = False
+        #: When the loop that polls us is to look next, if nothing comes before.
+        self._host_due = 0.0
         #: Above zero while short waits outnumber long ones.
         self._luck = 0
 
@@ -212,17 +186,32 @@ class Reactor:
             finally:
                 self._stop_leading()
 
-    def hosted(self, loop: Any) -> None:
-        """Be polled by an asyncio loop from now on: it watches the one descriptor that is ours."""
+    def hosted(self, loop: Any, busy: Callable[[], bool]) -> None:
+        """Be polled by an asyncio loop from now on: it watches the one descriptor that is ours.
+
+        It also looks by itself, for the tick: often while it is `busy`, seldom when nothing is
+        due, so that a thousand idle actors cost next to nothing.
+        """
         self._host = True
-        loop.add_reader(self._epoll.fileno(), self.poll_now)
+        timer: list[Any] = []
+        delay = HOST_BUSY
 
-        def again() -> None:
+        def look(came: bool) -> None:
+            nonlocal delay
             self.poll_now()
-            if not self.closed:
-                loop.call_later(0.05, again)
+            if self.closed:
+                return
+            if came and delay == HOST_BUSY:
+                return  # the timer is short anyway
+            idle = not (came or busy() or self.interval() >= 0)
+            delay = min(2 * delay, HOST_IDLE) if idle else HOST_BUSY
+            self._host_due = monotonic() + delay
+            while timer:
+                timer.pop().cancel()
+            timer.append(loop.call_later(delay, look, False))
 
-        again()
+        loop.add_reader(self._epoll.fileno(), look, True)
+        look(False)
 
     # -- polling (leader only) --------------------------------------------------------
 
@@ -332,15 +321,18 @@ class Reactor:
     def _run(self) -> None:
         quiet = 0
         while not self.closed:
-            if self._host and monotonic() - self._last_led < 0.2:
-                self._nap.acquire(timeout=0.2)  # the loop polls; look whether it is stuck
-                continue
+            if self._host:
+                wait = max(self._host_due, self._last_led) + HOST_LATE - monotonic()
+                if wait > 0:
+                    self._nap.acquire(timeout=wait)  # the loop polls; look whether it is stuck
+                    continue
             if self._followers or not self._lead.acquire(False):
                 quiet += 1
                 if quiet > 20 and self._lead.locked():
                     self._asleep = True
+                    # Without a limit: an idle process should not wake. Whoever stops leading pokes.
                     if self._lead.locked():  # else the leader has stopped without poking us
-                        self._nap.acquire(timeout=1.0)
+                        self._nap.acquire()
                     self._asleep = False
                     quiet = 0
                 else:
