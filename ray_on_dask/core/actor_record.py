@@ -11,6 +11,9 @@ import msgspec
 from ray_on_dask.core.instructions import Send, WantActor
 from ray_on_dask.wire.messages import INLINE, ActorSpec, ActorState, KillActor, Value
 
+#: How reasons begin that a node gives by default: exit code or signal, which we have anyway.
+PLAIN = ("exited with code", "killed by")
+
 PENDING, ALIVE, RESTARTING, DEAD = "PENDING", "ALIVE", "RESTARTING", "DEAD"
 
 
@@ -45,9 +48,10 @@ class Actor:
     wants: bool = False
     #: Why it ends when its calls are done and does not start again, "" if it does not end.
     ending: str = ""
-    #: Of a dead one: when, why, and the pickled exception for its callers.
+    #: When it died, and why; of a living one, how its last process ended.
     ended: float = 0.0
     cause: str = ""
+    #: Of a dead one: the pickled exception for its callers.
     error: bytes = b""
 
     @property
@@ -67,7 +71,7 @@ class Actor:
         return ActorState(
             self.id, self.state, self.incarnation, seat.process if seat else "",
             seat.address if seat else "", seat.node if seat else "", self.error,
-            self.spec.max_task_retries,
+            self.spec.max_task_retries, self.cause if self.state == RESTARTING else "",
         )  # fmt: skip
 
     def want(self) -> WantActor:
@@ -103,7 +107,8 @@ class Actor:
             "name": self.spec.name, "namespace": self.spec.namespace, "node": seat.node,
             "process": seat.process, "pid": seat.pid, "restarts": self.incarnation,
             "job": self.job, "detached": self.spec.detached, "created": self.created,
-            "ended": self.ended, "cause": self.cause, "resources": self.spec.lifetime,
+            "ended": self.ended, "cause": self.cause if self.state == DEAD else "",
+            "resources": self.spec.lifetime,
         }  # fmt: skip
 
     def for_handle(self) -> dict[str, Any]:
@@ -119,16 +124,22 @@ class Actor:
             "concurrency_groups": spec.concurrency_groups,
         }  # fmt: skip
 
+    def validate(self) -> None:
+        """Assert what must hold between any two events."""
+        assert (self.state == DEAD) == bool(self.error), self
+        assert self.state == DEAD or self.wants == (self.seat is None), self
+        assert self.state != DEAD or not self.wants, self
+        assert self.state != ALIVE or (self.seat is not None and self.seat.process), self
+        assert self.spec.max_restarts < 0 or self.incarnation <= self.spec.max_restarts, self
 
-def how_it_ended(reason: str, status: int) -> str:
+
+def how_it_ended(pid: int, reason: str, status: int) -> str:
     """A clause about a process that ended by itself: exit code, or minus the signal's number."""
     if status < 0:
-        how = f"its process was ended by signal {_signal_name(-status)}"
-    elif status > 0:
-        how = f"its process exited with code {status}"
+        how = f"its process {pid} was ended by signal {_signal_name(-status)}"
     else:
-        how = "its process ended"
-    return f"{how} ({reason})" if reason else how
+        how = f"its process {pid} exited with code {status}"
+    return f"{how} ({reason})" if reason and not reason.startswith(PLAIN) else how
 
 
 def _signal_name(number: int) -> str:

@@ -196,7 +196,9 @@ class Actors:
         out = self._forget_process(name)
         actor_id = self._by_process.get(name)
         if actor_id is not None:
-            out += self._crashed(self._actors[actor_id], how_it_ended(reason, status))
+            actor = self._actors[actor_id]
+            assert actor.seat is not None
+            out += self._crashed(actor, how_it_ended(actor.seat.pid, reason, status))
         return out
 
     def node_lost(self, name: str, now: float, reason: str = "") -> list[Instruction]:
@@ -215,7 +217,7 @@ class Actors:
             return out
         if not actor.may_restart:
             return out + self._die(actor, text)
-        actor.state = RESTARTING
+        actor.state, actor.cause = RESTARTING, text
         actor.incarnation += 1
         return [*out, *self._tell(actor), *self._want(actor)]
 
@@ -389,12 +391,6 @@ class Actors:
         assert seats == self._by_process
         self._watchers.validate({a.id for a in self._actors.values() if a.state != DEAD})
         for actor in self._actors.values():
-            self._validate_actor(actor)
-
-    def _validate_actor(self, actor: Actor) -> None:
-        assert (actor.state == DEAD) == bool(actor.error), actor
-        assert actor.state == DEAD or actor.wants == (actor.seat is None), actor
-        assert actor.state != DEAD or not actor.wants, actor
-        assert actor.state != ALIVE or (actor.seat is not None and actor.seat.process), actor
-        assert (actor.id in self._buried) == (actor.state == DEAD and actor.seat is None), actor
-        assert actor.spec.max_restarts < 0 or actor.incarnation <= actor.spec.max_restarts, actor
+            actor.validate()
+            buried = actor.state == DEAD and actor.seat is None
+            assert (actor.id in self._buried) == buried, actor

@@ -276,7 +276,9 @@ class ActorCalls:
             if message.state != "DEAD" and self._charge(call):
                 again.append(call)
             else:
-                self._fail(call, message.error or failures.actor_unavailable(actor.id))
+                self._fail(
+                    call, message.error or failures.actor_unavailable(actor.id, message.reason)
+                )
         actor.queue.extendleft(reversed(again))
 
     def bar(self, actor_id: bytes) -> None:

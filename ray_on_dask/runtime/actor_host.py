@@ -354,6 +354,8 @@ class ActorHost:
         executor = self.executor
         with executor.lock:
             reason = str(error) or "exit_actor() is called"
+            if isinstance(error, SystemExit):
+                reason = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
             executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
         self._end()
 

@@ -37,14 +37,11 @@ def cancelled(task: bytes) -> bytes:
     return dumps_error(TaskCancelledError(TaskID.of(task)))
 
 
-def actor_unavailable(actor: bytes) -> bytes:
-    """The actor's process died while it had the call; the actor may come back."""
+def actor_unavailable(actor: bytes, reason: str) -> bytes:
+    """The actor's process died while it had the call; the actor starts again."""
     from ray_on_dask.error_serialization import dumps_error
     from ray_on_dask.exceptions import ActorUnavailableError
 
     return dumps_error(
-        ActorUnavailableError(
-            "The actor's process died while the call was there; it may or may not have run.",
-            actor,
-        )
+        ActorUnavailableError(f"{reason or 'its process ended'}; it restarts", actor)
     )

@@ -289,6 +289,8 @@ class ActorState(msgspec.Struct, frozen=True, array_like=True, tag=64):
     #: Pickled exception for calls that cannot be made any more.
     error: bytes = b""
     max_task_retries: int = 0
+    #: Of one that restarts: how its last process ended.
+    reason: str = ""
 
 
 class WatchActor(msgspec.Struct, frozen=True, array_like=True, tag=65):

@@ -110,7 +110,11 @@ def test_a_crash_is_told_with_the_signal_and_the_lease_is_released(actors):
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(3, "exited with code 3"), (-250, "signal 250"), (0, "its process ended (gone)")],
+    [
+        (3, "its process 77 exited with code 3 (gone)"),
+        (-250, "its process 77 was ended by signal 250 (gone)"),
+        (0, "its process 77 exited with code 0 (gone)"),
+    ],
 )
 def test_the_end_of_a_process_is_told_in_words(actors, status, text):
     create(actors)
