@@ -81,6 +81,10 @@ class StoredObjects:
             del self.files[stored.at.segment]
         return self._free_place(stored.writer, stored.at)
 
+    def was_freed(self, id: bytes) -> bool:
+        """Whether the object, not sealed yet, will be garbage when it is."""
+        return id in self._tombstones or id[:8] in self._dead_owners
+
     def _free_place(self, writer: str, at: Located) -> list[TellWriter | RemoveFile]:
         if writer not in self._gone:
             return [TellWriter(writer, at)]

@@ -239,9 +239,16 @@ class Store:
         """
         own = self._places.find(located.segment)
         mm = self._mappings.get(located.segment) if own is None else own.mm
-        if located.offset + located.size > len(mm):
-            raise ValueError(f"{located} is beyond the end of its file")
+        end = located.offset + located.size
+        if end > len(mm) or end > os.stat(located.segment).st_size:
+            # A read past the end of a file that was cut off would be a SIGBUS.
+            raise ValueError(f"{located.segment} is shorter than its objects")
         return View(mm, located.offset, located.size, on_dead, self._lives)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether objects may move to disk: the node must be asked before one is mapped."""
+        return self._slot.pressed
 
     @property
     def live_views(self) -> int:

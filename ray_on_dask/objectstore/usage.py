@@ -4,9 +4,9 @@ Each process writes a slot of its own, so counting costs no lock: a slot is
 claimed under `flock`, then stored to with single aligned 8-byte writes. Only
 who finds the store full takes the lock again, to be sure.
 
-The file is an array of 64-bit words: the number of slots ever claimed in the
-first 64 bytes, then 4 words a slot: pid (0: no one's), bytes used, bytes warm,
-nothing.
+The file is an array of 64-bit words: in the first 64 bytes the number of slots
+ever claimed and whether the store is under pressure (objects may move to disk);
+then 4 words a slot: pid (0: no one's), bytes used, bytes warm, nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ray_on_dask.objectstore.segments import block_size, map_file
 
 _FILE = "usage"
 _HEADER = 8
+_PRESSURE = 1
 _WORDS = 4
 _SLOTS = 4096
 
@@ -123,6 +124,15 @@ class UsageSlot:
     def set_warm(self, size: int) -> None:
         """Say how many free bytes this process keeps."""
         self._file.words[self._slot + 2] = size
+
+    @property
+    def pressed(self) -> bool:
+        """Whether objects may move to disk, so that none is mapped without the node's leave."""
+        return bool(self._file.words[_PRESSURE])
+
+    def set_pressed(self, pressed: bool) -> None:
+        """Say so: for the node alone."""
+        self._file.words[_PRESSURE] = int(pressed)
 
     def add(self, size: int) -> None:
         """Count `size` bytes more, or fewer if negative, whatever the capacity."""

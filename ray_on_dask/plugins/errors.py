@@ -13,7 +13,7 @@ def make_error(kind: str, facts: dict[str, Any]) -> bytes:
     text = facts.get("message") or ""
     if kind in ("OwnerDiedError", "ObjectLostError", "ObjectFreedError"):
         error: Exception = getattr(exceptions, kind)(
-            facts.get("id", ""), facts.get("owner", ""), ""
+            facts.get("id", ""), facts.get("owner", ""), "", text
         )
     elif kind == "ActorDiedError":
         cause = loads_error(facts["cause"]) if facts.get("cause") else None

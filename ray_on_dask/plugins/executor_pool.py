@@ -320,7 +320,7 @@ class ExecutorPool:
             self.by_lease.pop(record.lease, None)
             self.gpus.give(record.lease)
         reason = record.doom or _how(status)
-        self.node.writer_gone(name, pid)
+        self.node.store.process_gone(name, pid)
         self.node.up(self.node.name, m.Lost(name, reason, running, status))
         if record.on_hello is not None and not self.node.closing:
             self._try_again(record)

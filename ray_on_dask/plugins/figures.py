@@ -59,7 +59,7 @@ class Figures:
     def _store(self) -> dict[str, int]:
         directory = self.node.directories.shm_dir
         return {
-            "capacity": self.node.capacity, "objects": len(self.node.objects.objects),
+            "capacity": self.node.capacity, "objects": len(self.node.store.objects.objects),
             "used": sum(usage(directory).values()), "warm": sum(warm_usage(directory).values()),
         }  # fmt: skip
 

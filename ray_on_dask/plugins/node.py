@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
-from ray_on_dask.objectstore.usage import clear_usage
 from ray_on_dask.plugins.dialer import Dialer
 from ray_on_dask.plugins.executor_pool import ExecutorPool
 from ray_on_dask.plugins.hub import Line, start_hub
 from ray_on_dask.plugins.line_end import LineEnd
+from ray_on_dask.plugins.node_store import NodeStore
 from ray_on_dask.plugins.relay import Relay
 from ray_on_dask.runtime.beginning import Beginning, zygote_start
 from ray_on_dask.runtime.directories import host_id, sweep
@@ -74,14 +73,12 @@ class NodeManager:
         #: The loop that it runs on.
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lines: dict[str, Line] = {}
-        self.objects = StoredObjects()
-        #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
-        self.on_objects: Callable[[list[Any], list[bytes]], None] = lambda new, gone: None
         self.directories = self.beginning.directories
         self.hub_path = os.path.join(self.directories.session_dir, "hub")
         self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
         self.pool = ExecutorPool(self, options.gpu_ids)
         self.dialer = Dialer(self.name, up)
+        self.store = NodeStore(self)
         self.relay = Relay(self.name, self.dialer.dial, self._join_line, self.now)
         self._server: asyncio.AbstractServer | None = None
         self._children: dict[str, Callable[[int], None]] = {}
@@ -89,8 +86,8 @@ class NodeManager:
             m.StartLease: self.pool.lease,
             m.StartActor: self.pool.actor,
             m.EndLease: lambda msg: self.pool.end_lease(msg.lease),
-            m.FreeObjects: self._free,
-            m.OwnerGone: self._owner_gone,
+            m.FreeObjects: self.store.free,
+            m.OwnerGone: self.store.owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
             m.Answer: self.dialer.on_answer,
@@ -122,10 +119,8 @@ class NodeManager:
                 self._on_hello(line, message)
             else:
                 line.close()
-        elif kind is m.Sealed:
-            self._sealed(line.process, message)
-        elif kind is m.FreeObjects and message.node in ("", self.name):
-            self._free(message)
+        elif self.store.handles(message):
+            self.store.handle(line.process, message)
         elif kind is m.Retired:
             self.pool.retire(line.process)
         else:
@@ -136,6 +131,8 @@ class NodeManager:
     def _on_hello(self, line: Line, hello: m.Hello) -> None:
         line.process, line.kind, line.pid = hello.process, hello.kind, hello.pid
         self.lines[hello.process] = line
+        if hello.kind == "node":
+            return  # another node of this host, which opens objects for its own processes
         self.up(self.name, hello)
         if hello.kind == "executor":
             self.pool.on_hello(line, hello)
@@ -144,8 +141,10 @@ class NodeManager:
         """A process has hung up."""
         if self.lines.get(line.process) is line:
             del self.lines[line.process]
-        if line.kind == "driver":
-            self.writer_gone(line.process, line.pid)
+        if line.kind == "node":
+            self.store.process_gone(line.process, 0)
+        elif line.kind == "driver":
+            self.store.process_gone(line.process, line.pid)
             self.up(self.name, m.Lost(line.process, "the driver has exited"))
         elif line.kind == "executor" and line.process in self.pool.executors:
             self.pool.kill(line.process, "")  # it lives, but nobody can talk to it any more
@@ -172,46 +171,6 @@ class NodeManager:
         for record in self.pool.executors.values():
             if record.actor == message.actor:
                 self.pool.kill(record.name, message.reason or "killed by ray.kill")
-
-    # -- the store --------------------------------------------------------------------------------
-
-    def _sealed(self, writer: str, message: m.Sealed) -> None:
-        self._carry_out(self.objects.sealed(writer, message.id, message.at, message.key))
-        stored = self.objects.objects.get(message.id)
-        if stored is not None:
-            self.on_objects([stored], [])
-
-    def _free(self, message: m.FreeObjects) -> None:
-        for id in message.ids:
-            self._carry_out(self.objects.freed(id))
-        self.on_objects([], message.ids)
-
-    def _owner_gone(self, message: m.OwnerGone) -> None:
-        ids = self.objects.owner_gone(bytes.fromhex(message.process), set(message.keep))
-        if ids:
-            self._free(m.FreeObjects(ids))
-
-    def writer_gone(self, name: str, pid: int) -> None:
-        """A process that may have written objects is gone."""
-        directory = self.directories.shm_dir
-        try:
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            return
-        files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
-        self._carry_out(self.objects.writer_gone(name, files))
-        if pid and not self.objects.bytes_of(name):
-            clear_usage(directory, pid)
-
-    def _carry_out(self, instructions: list[TellWriter | RemoveFile]) -> None:
-        for what in instructions:
-            if isinstance(what, RemoveFile):
-                try:
-                    os.unlink(what.path)
-                except FileNotFoundError:
-                    continue
-            elif (line := self.lines.get(what.writer)) is not None:
-                line.send(m.SpaceFreed([what.place]))
 
     # -- children ----------------------------------------------------------------------------------
 
@@ -252,6 +211,7 @@ class NodeManager:
         if self._server is not None:
             self._server.close()
         self.relay.close()
+        self.store.close()
         await self.zygote.close()
         for line in list(self.lines.values()):
             line.close()

@@ -58,7 +58,7 @@ class NodePlugin(WorkerPlugin):
         given = {**self.given, **preload.given_to(worker)}
         self.node = node = NodeManager(node_options(worker, **given), self.up, self.beginning)
         self.keys = ObjectKeys(self.announce)
-        node.on_objects = self.keys.changed
+        node.store.on_objects = self.keys.changed
         node.dialer.connect = self.connect
         await node.start()
         local_nodes.nodes[node.name] = node

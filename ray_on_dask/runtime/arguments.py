@@ -146,12 +146,26 @@ def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
     if task.args.data:
         given, kwargs = deserialize(task.args.data)
         args = list(given)
-    rest = task.dependencies
-    if rest and rest[-1].place == ALL:
-        given, kwargs = process.storing.load_dependency(rest[-1])
+    if not task.dependencies:
+        return args, kwargs
+    held = process.storing.open_arguments(task.dependencies)
+    try:
+        return _load(process, task.dependencies, args, kwargs)
+    finally:
+        if held:
+            process.storing.opening.release(held)
+
+
+def _load(
+    process: Process, rest: list[Dependency], args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Put the values of refs where they belong."""
+    load = process.storing.load_dependency
+    if rest[-1].place == ALL:
+        given, kwargs = load(rest[-1])
         args, rest = list(given), rest[:-1]
     for dependency in rest:
-        value = process.storing.load_dependency(dependency)
+        value = load(dependency)
         if isinstance(dependency.place, int):
             args[dependency.place] = value
         else:

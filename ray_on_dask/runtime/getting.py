@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef
+from ray_on_dask.runtime.opening import Use
 from ray_on_dask.serialization import deserialize
 from ray_on_dask.wire.messages import ERROR, FREED, INLINE, PENDING, STORED, WaitingFor
 from ray_on_dask.wire.reactor import Waiter
@@ -28,9 +30,11 @@ class Getting:
         entry = ref._entry
         if entry.kind != INLINE:
             if entry.kind == PENDING:
+                end = None if timeout is None else monotonic() + timeout
                 self.block_for([entry], 1, timeout, first_error=True)
+                timeout = None if end is None else max(0.0, end - monotonic())
             if entry.kind != INLINE:
-                return self.value(entry)
+                return self.value(entry, timeout)
         return deserialize(entry.data)
 
     def get_many(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
@@ -42,23 +46,43 @@ class Getting:
                 pending[entry.id] = entry
             elif entry.kind == ERROR:
                 self.value(entry)
+        end = None if timeout is None else monotonic() + timeout
         if pending:
             waited = list(pending.values())
             self.block_for(waited, len(waited), timeout, first_error=True)
             for entry in waited:
                 if entry.kind == ERROR:
                     self.value(entry)
-        return [
-            deserialize(ref._entry.data) if ref._entry.kind == INLINE else self.value(ref._entry)
-            for ref in refs
-        ]
+        held = self._hold(refs, end)
+        try:
+            return [
+                deserialize(ref._entry.data)
+                if ref._entry.kind == INLINE
+                else self.value(ref._entry)
+                for ref in refs
+            ]
+        finally:
+            if held:
+                self.process.storing.opening.release(held)
 
-    def value(self, entry: Entry) -> Any:
+    def _hold(self, refs: Sequence[ObjectRef[Any]], end: float | None) -> list[Use]:
+        """Have the node open, all at once, what it must be asked for."""
+        opening = self.process.storing.opening
+        entries = {
+            ref._entry.id: ref._entry
+            for ref in refs
+            if ref._entry.kind == STORED and opening.must_ask(ref._entry.data)
+        }
+        if not entries:
+            return []
+        return opening.hold(entries.values(), None if end is None else max(0.0, end - monotonic()))
+
+    def value(self, entry: Entry, timeout: float | None = None) -> Any:
         """The value of an entry that is not pending."""
         if entry.kind == INLINE:
             return deserialize(entry.data)
         if entry.kind == STORED:
-            return self.process.storing.load(entry)
+            return self.process.storing.load(entry, timeout)
         if entry.kind == ERROR:
             from ray_on_dask.error_serialization import loads_error
 
@@ -93,9 +117,10 @@ class Getting:
         if not waiter.done or process.reactor.closed:
             self._stop_waiting(entries, one)
         if not waiter.done and first_error:
-            self._timed_out()
+            self.timed_out()
 
-    def _timed_out(self) -> None:
+    def timed_out(self) -> NoReturn:
+        """Raise the error of a `get` that has ended without an answer."""
         process = self.process
         if process.reactor.closed:
             raise process.why_closed()
@@ -170,20 +195,28 @@ class Getting:
         future.set_running_or_notify_cancel()
 
         def ready(entry: Entry, ref: ObjectRef[Any] = ref) -> None:
-            self.process.call_back(lambda: self._settle(future, ref))
+            self.process.storing.opening.when_open(entry, opened)
+
+        def opened(uses: list[Use], ref: ObjectRef[Any] = ref) -> None:
+            self.process.call_back(lambda: self._settle(future, ref, uses))
 
         with self.process.lock:
             self.process.references.when_ready(ref._entry, ready)
         self.process.flush()
         return future
 
-    def _settle(self, future: concurrent.futures.Future[Any], ref: ObjectRef[Any]) -> None:
+    def _settle(
+        self, future: concurrent.futures.Future[Any], ref: ObjectRef[Any], uses: list[Use]
+    ) -> None:
         try:
             value = self.value(ref._entry)
         except BaseException as error:
             future.set_exception(error)
         else:
             future.set_result(value)
+        finally:
+            if uses:
+                self.process.storing.opening.release(uses)
 
 
 def _nothing(entry: Entry) -> None:

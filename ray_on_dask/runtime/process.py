@@ -100,6 +100,8 @@ class Process:
             m.ActorState: self.calling.on_actor_state,
             m.Resolved: self.on_resolved,
             m.SpaceFreed: self.storing.on_space_freed,
+            m.Opened: self.storing.opening.on_opened,
+            m.Pressure: self.storing.opening.on_pressure,
             m.Synced: self.asking.on_synced,
             m.Answer: self.asking.on_answer,
             m.GroupState: self.groups.on_state,
@@ -246,6 +248,7 @@ class Process:
                 call()
             except Exception:
                 logger.exception("a callback failed")
+            del call  # and the value in it: the next one may be long in coming
 
     # -- the end ----------------------------------------------------------------------------------
 

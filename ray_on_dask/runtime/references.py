@@ -139,10 +139,15 @@ class References:
         shared = entry.shared
         if shared is None:
             return False
+        opening = self.process.storing.opening
+        if opening.in_use(entry):
+            return True
         if shared.view is not None:
             self.process.storing.close_view(entry)
         if shared.closed_views:
             shared.closed_views = [view for view in shared.closed_views if view.alive]
+        if not shared.closed_views:
+            opening.unviewed(entry)
         return bool(shared.closed_views)
 
     def lent(self, id: bytes, value: Value) -> Entry:
@@ -266,13 +271,17 @@ class References:
 
     def drain(self) -> None:
         """Act upon the refs and views that have gone since the last call."""
+        opening = self.process.storing.opening
         while dropped:
             try:
                 entry = dropped.popleft()
             except IndexError:
                 break
-            if not entry.alive and not self._viewed(entry):
+            if entry.alive:
+                opening.view_died(entry)
+            elif entry.tracked and not self._viewed(entry):
                 self._let_go(entry)
+        opening.send_closed()
         self.process.storing.send_frees()
         self.send_releases()
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.objectstore.store import Store
-from ray_on_dask.runtime.object_ref import Entry, ObjectRef, Shared, dropped, ref_to
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
+from ray_on_dask.runtime.opening import Opening, Use
 from ray_on_dask.serialization import (
     Serialized,
     deserialize,
@@ -40,6 +41,7 @@ class Storing:
 
     def __init__(self, process: Process):
         self.process = process
+        self.opening = Opening(process)
         self._store: Store | None = None
         #: Own objects that the node does not know, with the time when they were written.
         self._unsealed: dict[bytes, tuple[Entry, float]] = {}
@@ -114,24 +116,49 @@ class Storing:
     def seal(self, entry: Entry) -> None:
         """Tell the node of an own object, if it does not know it."""
         if self._unsealed.pop(entry.id, None) is not None:
+            if self.opening.uses:
+                self.opening.sealing(entry)
             label = (entry.shared and entry.shared.label) or "put"
             self.process.to_hub(m.Sealed(entry.id, entry.data, f"{label}-{entry.id.hex()}"))
 
+    def seal_all(self) -> None:
+        """Tell the node of all own objects: others wait for room."""
+        for entry, _ in list(self._unsealed.values()):
+            self.seal(entry)
+
+    def is_unsealed(self, entry: Entry) -> bool:
+        """Whether this is an own object that nobody else knows of."""
+        return entry.id in self._unsealed
+
     # -- reading --------------------------------------------------------------------------
 
-    def load(self, entry: Entry) -> Any:
-        """The value of a stored object, its buffers where they lie."""
+    def load(self, entry: Entry, timeout: float | None = None) -> Any:
+        """The value of a stored object, its buffers where they lie.
+
+        Blocks if the node has to be asked for it (`Opening`); `GetTimeoutError` after `timeout`.
+        """
         shared = entry.share()
         view = shared.view
         if view is None:
             with self.process.lock:
-                view = shared.view or self._open(entry, shared)
+                view = shared.view or self.opening.view(entry)
+            if view is None:
+                return self.opening.load(entry, timeout)
         return deserialize_view(view)
 
-    def _open(self, entry: Entry, shared: Shared) -> Any:
-        at = entry.data
-        shared.view = view = self.store.open(at, lambda: dropped.append(entry))
-        return view
+    def open_arguments(self, dependencies: list[m.Dependency]) -> list[Use]:
+        """Have all be opened at once that the node must be asked for; `opening.release` them."""
+        must_ask, asked = self.opening.must_ask, []
+        for dependency in dependencies:
+            at = dependency.value.at
+            if at is not None and must_ask(at):
+                asked.append(dependency)
+        if not asked:
+            return []
+        with self.process.lock:
+            lent = self.process.references.lent
+            entries = [lent(dependency.id, dependency.value) for dependency in asked]
+        return self.opening.hold([entry for entry in entries if entry.kind == m.STORED], None)
 
     def load_dependency(self, dependency: m.Dependency) -> Any:
         """The value of an argument that was a ref."""
@@ -140,7 +167,7 @@ class Storing:
             return deserialize(value.data)
         with self.process.lock:
             entry = self.process.references.lent(dependency.id, value)
-        loaded = self.load(entry)
+        loaded = self.process.getting.value(entry)
         if not entry.alive:
             self.close_view(entry)
         return loaded
@@ -185,6 +212,7 @@ class Storing:
     def tick(self, now: float) -> None:
         """Seal what has lived long enough; give back memory that was warm for too long."""
         self.send_frees()
+        self.opening.tick()
         for entry, since in list(self._unsealed.values()):
             if now - since < SEAL_AFTER:
                 break

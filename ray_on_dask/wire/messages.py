@@ -27,6 +27,20 @@ from ray_on_dask.wire.group_messages import (
     WatchGroup as WatchGroup,
 )
 from ray_on_dask.wire.relay_messages import Relay as Relay
+from ray_on_dask.wire.store_messages import (
+    Closed as Closed,
+    FreeObjects as FreeObjects,
+    NeedRoom as NeedRoom,
+    Open as Open,
+    Opened as Opened,
+    OwnerGone as OwnerGone,
+    Pressure as Pressure,
+    Room as Room,
+    Sealed as Sealed,
+    SpaceFreed as SpaceFreed,
+    TookRoom as TookRoom,
+    Viewed as Viewed,
+)
 from ray_on_dask.wire.task_messages import (
     BeginLease as BeginLease,
     Blocked as Blocked,
@@ -206,39 +220,6 @@ class FreeRefs(msgspec.Struct, frozen=True, array_like=True, tag=49):
     ids: list[bytes]
 
 
-# -- the store: process and node -----------------------------------------------------
-
-
-class Sealed(msgspec.Struct, frozen=True, array_like=True, tag=50):
-    """Writer to node: an object lies there, complete."""
-
-    id: bytes
-    at: Located
-    #: Dask key it gets: "<function>-<hex>".
-    key: str
-
-
-class FreeObjects(msgspec.Struct, frozen=True, array_like=True, tag=51):
-    """Owner to node, or directory to node: nobody can reach these any more."""
-
-    ids: list[bytes]
-    #: The node that has them, "" for the owner's own.
-    node: str = ""
-
-
-class SpaceFreed(msgspec.Struct, frozen=True, array_like=True, tag=52):
-    """Node to writer: these places of yours may be written again."""
-
-    places: list[Located]
-
-
-class OwnerGone(msgspec.Struct, frozen=True, array_like=True, tag=53):
-    """Control store to nodes: a process is dead; free what it owned, but for what others know."""
-
-    process: str
-    keep: list[bytes] = []
-
-
 # -- actors ------------------------------------------------------------------------------
 
 
@@ -383,6 +364,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     Function, Push, Recall, GivenBack, Results, Cancel, Yielded, Consumed,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Sealed, FreeObjects, SpaceFreed, OwnerGone,
+    Open, Opened, Closed, Pressure, Viewed, NeedRoom, Room, TookRoom,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,
     ActorExiting, ActorStillborn,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,

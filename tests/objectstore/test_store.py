@@ -202,7 +202,7 @@ def test_a_missing_file_and_a_false_place_are_errors(store, directory):
     with pytest.raises(FileNotFoundError):
         store.open(Located("node", f"{directory}/s-q-1", 0, 1))
     located = put(store, b"1" * LARGE)
-    with pytest.raises(ValueError, match="beyond the end"):
+    with pytest.raises(ValueError, match="shorter than"):
         store.open(Located("node", located.segment, 0, 2 * LARGE))
 
 

@@ -1,0 +1,225 @@
+"""A node's side of the object store: what lies where, who reads what, what is freed.
+
+The bytes are written and read by the node's processes, without it; the node alone decides when a
+place is given back. See `runtime.opening` for how an object is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.core.pins import Pins
+from ray_on_dask.core.stored_objects import RemoveFile, Stored, StoredObjects, TellWriter
+from ray_on_dask.objectstore.usage import clear_usage
+from ray_on_dask.plugins.errors import make_error
+from ray_on_dask.plugins.peers import Peers
+from ray_on_dask.runtime.directories import host_id
+from ray_on_dask.wire import messages as m
+
+if TYPE_CHECKING:
+    from ray_on_dask.plugins.node import NodeManager
+
+logger = logging.getLogger("ray_on_dask")
+
+#: Seconds for the word of an object's writer to come in after that of its owner.
+SEAL_PATIENCE = 10.0
+
+#: ``await fetcher(id, located)`` brings an object of another host to this node's store and gives
+#: its place there; what it raises goes to whoever wants to read the object.
+Fetcher = Callable[[bytes, m.Located], Awaitable[m.Located]]
+
+
+class NodeStore:
+    """The stored objects of one node."""
+
+    def __init__(self, node: NodeManager):
+        self.node = node
+        self.objects = StoredObjects()
+        self.pins = Pins()
+        self.peers = Peers(node)
+        self.fetcher: Fetcher = self._cannot_fetch
+        #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
+        self.on_objects: Callable[[list[Stored], list[bytes]], None] = lambda new, gone: None
+        #: {object that is not sealed yet: processes that want to read it}.
+        self._awaited: dict[bytes, set[str]] = {}
+        #: {object that is being found elsewhere: processes that want to read it}.
+        self._coming: dict[bytes, set[str]] = {}
+        #: {object pinned at another node of this host in our name: that node}.
+        self._at_peer: dict[bytes, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handlers: dict[type, Callable[[str, Any], None]] = {
+            m.Sealed: self._sealed,
+            m.Open: self._open,
+            m.Closed: lambda process, message: self._closed(process, message.ids),
+            m.Viewed: self._viewed,
+        }
+
+    def handles(self, message: object) -> bool:
+        """Whether a message of a process is for the store."""
+        if type(message) is m.FreeObjects:
+            return message.node in ("", self.node.name)
+        return type(message) in self._handlers
+
+    def handle(self, process: str, message: Any) -> None:
+        """A process says something that is for the store."""
+        if type(message) is m.FreeObjects:
+            self.free(message)
+        else:
+            self._handlers[type(message)](process, message)
+
+    # -- objects come and go -----------------------------------------------------------------
+
+    def _sealed(self, writer: str, message: m.Sealed) -> None:
+        self._carry_out(self.objects.sealed(writer, message.id, message.at, message.key))
+        stored = self.objects.objects.get(message.id)
+        if stored is not None:
+            self.on_objects([stored], [])
+        for process in self._awaited.pop(message.id, ()):
+            self._answer(process, message.id)
+
+    def free(self, message: m.FreeObjects) -> None:
+        """Nobody can reach these any more."""
+        for id in message.ids:
+            self._carry_out(self.objects.freed(id))
+        self.on_objects([], message.ids)
+
+    def owner_gone(self, message: m.OwnerGone) -> None:
+        """A process is dead: what it owned and nobody else knows is garbage."""
+        ids = self.objects.owner_gone(bytes.fromhex(message.process), set(message.keep))
+        if ids:
+            self.free(m.FreeObjects(ids))
+
+    def process_gone(self, name: str, pid: int) -> None:
+        """A process is gone that may have read objects, and written some."""
+        self._unpinned(self.pins.gone(name))
+        for waiting in (*self._awaited.values(), *self._coming.values()):
+            waiting.discard(name)
+        directory = self.node.directories.shm_dir
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return
+        files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
+        self._carry_out(self.objects.writer_gone(name, files))
+        if pid and not self.objects.bytes_of(name):
+            clear_usage(directory, pid)
+
+    def _carry_out(self, instructions: list[TellWriter | RemoveFile]) -> None:
+        for what in instructions:
+            if isinstance(what, RemoveFile):
+                try:
+                    os.unlink(what.path)
+                except FileNotFoundError:
+                    continue
+            else:
+                self._send(what.writer, m.SpaceFreed([what.place]))
+
+    def _send(self, process: str, message: object) -> None:
+        line = self.node.lines.get(process)
+        if line is not None:
+            line.send(message)
+
+    # -- objects are read ---------------------------------------------------------------------
+
+    def _open(self, process: str, message: m.Open) -> None:
+        for id, at in message.objects:
+            if id in self.objects.objects or self.objects.was_freed(id):
+                self._answer(process, id)
+            elif at.node == self.node.name:
+                self._await_seal(process, id)
+            elif id in self._coming:
+                self._coming[id].add(process)
+            else:
+                self._coming[id] = {process}
+                task = asyncio.get_running_loop().create_task(self._bring(id, at))
+                self._tasks.add(task)  # the loop itself holds tasks weakly
+                task.add_done_callback(self._tasks.discard)
+
+    def _answer(self, process: str, id: bytes) -> None:
+        """Say where an object lies that is here, or is garbage."""
+        stored = self.objects.objects.get(id)
+        if stored is None:
+            self._send(process, m.Opened(id, m.Value(m.FREED)))
+        elif process in self.node.lines:
+            self.pins.opened(process, id)
+            self._send(process, m.Opened(id, m.Value(m.STORED, b"", stored.at)))
+
+    def _await_seal(self, process: str, id: bytes) -> None:
+        """Its owner knows of it, and its writer's word is still on its way."""
+        if id not in self._awaited:
+            asyncio.get_running_loop().call_later(SEAL_PATIENCE, self._not_sealed, id)
+        self._awaited.setdefault(id, set()).add(process)
+
+    def _not_sealed(self, id: bytes) -> None:
+        why = "It is not in its node's store any more."
+        for process in self._awaited.pop(id, ()):
+            self._send(process, m.Opened(id, self.lost(id, why)))
+
+    @staticmethod
+    def lost(id: bytes, why: str) -> m.Value:
+        """The answer for an object that cannot be had."""
+        return m.Value(m.ERROR, make_error("ObjectLostError", {"id": id.hex(), "message": why}))
+
+    async def _bring(self, id: bytes, at: m.Located) -> None:
+        """Find an object of another node, and tell who waits for it."""
+        try:
+            value = await self._from_elsewhere(id, at)
+        except Exception as error:
+            value = self.lost(id, f"It could not be had from node {at.node}: {error}")
+        waiting = [x for x in self._coming.pop(id, ()) if x in self.node.lines]
+        for process in waiting:
+            if value.kind == m.STORED:
+                self.pins.opened(process, id)
+            self._send(process, m.Opened(id, value))
+        if value.kind == m.STORED and id not in self.pins:
+            self._unpinned([id])
+
+    async def _from_elsewhere(self, id: bytes, at: m.Located) -> m.Value:
+        facts = await self.peers.facts(at.node)
+        if facts is None:
+            return self.lost(id, f"Node {at.node}, which had it, is gone.")
+        if facts["host"] != host_id():
+            return m.Value(m.STORED, b"", await self.fetcher(id, at))
+        try:
+            line = await self.peers.line(at.node, facts["hub"])
+        except OSError:
+            self.peers.forget(at.node)
+            return self.lost(id, f"Node {at.node}, which had it, is gone.")
+        value = await line.open(id, at)
+        if value.kind == m.STORED:
+            self._at_peer[id] = at.node
+        return value
+
+    async def _cannot_fetch(self, id: bytes, at: m.Located) -> m.Located:
+        raise ConnectionError("it lies on another host, and nothing here can fetch it")
+
+    def _closed(self, process: str, ids: list[bytes]) -> None:
+        self._unpinned(self.pins.closed(process, ids))
+
+    def _unpinned(self, ids: list[bytes]) -> None:
+        """Nobody here reads these any more."""
+        at_peers: dict[str, list[bytes]] = {}
+        for id in ids:
+            if id in self._coming:
+                continue  # asked for anew, for another process: `Closed` would end that pin too
+            peer = self._at_peer.pop(id, None)
+            if peer is not None:
+                at_peers.setdefault(peer, []).append(id)
+        for peer, theirs in at_peers.items():
+            self.peers.closed(peer, theirs)
+
+    def _viewed(self, process: str, message: m.Viewed) -> None:
+        for id in message.ids:
+            self.pins.opened(process, id)
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """The node ends."""
+        for task in self._tasks:
+            task.cancel()
+        self.peers.close()
