@@ -13,10 +13,14 @@ from typing import Any
 from ray_on_dask.api import session as sessions
 from ray_on_dask.api.context import RayContext, address_info
 from ray_on_dask.api.init_options import InitOptions
+from ray_on_dask.config import nbytes, setting
 from ray_on_dask.runtime import ctrl_c, current
 from ray_on_dask.runtime.background import Terminal
 from ray_on_dask.runtime.driver import Driver
 from ray_on_dask.wire.messages import JobConfig
+
+#: Bytes that an owner keeps of tasks, unless the configuration says otherwise.
+LINEAGE = 256_000_000
 
 logger = logging.getLogger("ray_on_dask")
 
@@ -144,7 +148,15 @@ def job_config(options: InitOptions) -> JobConfig:
         runtime_env=json.dumps(environment, sort_keys=True, default=str) if environment else "",
         wait_milliseconds=options.wait_timeout_unit == "ms", entrypoint=" ".join(sys.argv),
         logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
+        lineage_bytes=_lineage_bytes(options),
     )  # fmt: skip
+
+
+def _lineage_bytes(options: InitOptions) -> int:
+    """Bytes that each owner may keep of tasks, 0 if lost objects are not to be made again."""
+    if not options.enable_object_reconstruction:
+        return 0
+    return nbytes(setting("lineage-memory", LINEAGE)) or 0
 
 
 def _announce(context: RayContext) -> None:

@@ -38,6 +38,7 @@ _ALIASES = {
     "_memory": "memory", "_plasma_directory": "plasma_directory", "_temp_dir": "temp_dir",
     "_node_ip_address": "node_ip_address", "_redis_password": "redis_password",
     "_redis_username": "redis_username", "_node_name": "node_name",
+    "_enable_object_reconstruction": "enable_object_reconstruction",
 }  # fmt: skip
 
 
@@ -83,6 +84,7 @@ class InitOptions:
     # -- this package's
     temp_dir: str | None = None
     node_name: str | None = None
+    enable_object_reconstruction: bool = True
     wait_timeout_unit: str = "ms"
     #: The user's own Dask client, if `address` is one.
     client: Any = None
@@ -125,8 +127,8 @@ class InitOptions:
         if target in known:
             if value is not None:
                 setattr(self, target, value)
-        elif name in ("_enable_object_reconstruction", "_skip_env_hook", "_metrics_export_port",
-                      "_tracing_startup_hook", "_driver_object_store_memory", "_system_config",
+        elif name in ("_skip_env_hook", "_metrics_export_port", "_tracing_startup_hook",
+                      "_driver_object_store_memory", "_system_config",
                       "object_spilling_directory"):  # fmt: skip
             if value not in (None, False):
                 raise RuntimeError(f"init({name}={value!r}) is not supported by ray_on_dask.")

@@ -78,6 +78,7 @@ class ControlStore:
             m.FreeObjects: lambda who, msg, now: [i.Send(msg.node, m.FreeObjects(msg.ids))],
             m.WaitingFor: lambda who, msg, now: self.directory.waiting_for(who, msg),
             m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
+            m.Missing: lambda who, msg, now: self.directory.missing(msg),
             m.Sync: lambda who, msg, now: [i.Send(who, m.Synced(msg.token))],
             m.CreateActor: self._create_actor,
             m.ActorReady: lambda who, msg, now: self.actors.ready(who, msg, now),
@@ -168,6 +169,8 @@ class ControlStore:
             out.append(i.Send(lease.demand.owner, m.LeaseLost(lease.id, f"node died: {reason}")))
         out += self.actors.node_lost(name, now, reason)
         out += self.directory.node_lost(name)
+        # Last: by then owners know what has become of actors and leases.
+        out += [i.Send(process, m.NodeLost(name, reason)) for process in self.members]
         return self._settle(out, now)
 
     def joined(self, node: str, hello: m.Hello, now: float) -> tuple[Out, Member]:

@@ -39,6 +39,7 @@ from ray_on_dask.wire.messages import (
     FreeRefs,
     Hold,
     Located,
+    Missing,
     Promote,
     Release,
     Resolve,
@@ -173,6 +174,8 @@ class Directory:
             if lost or entry.value.kind in (INLINE, STORED):
                 self._table.clear(id, entry, work)
                 self._fill(id, entry, NO_VALUE, work)
+                if entry.owner not in self._dead:
+                    work.out.append(Send(entry.owner, Resolved(id, NO_VALUE)))
         return self._table.finish(work)
 
     def process_lost(self, name: str) -> list[Instruction]:
@@ -204,6 +207,17 @@ class Directory:
         self._table.stored.pop(node, None)
         return self._table.finish(work)
 
+    def missing(self, message: Missing) -> list[Instruction]:
+        """A value is not where it should be; ignored if it lies elsewhere by now."""
+        id, at, work = message.id, message.at, Work()
+        entry = self._table.entries.get(id)
+        if entry is None or entry.value is None or entry.value.at != at:
+            return work.out
+        if entry.value.kind == STORED:
+            old = self._table.clear(id, entry, work)
+            self._table.fill(id, entry, self._lost(id, entry, old, work), work)
+        return self._table.finish(work)
+
     def _subscribe(self, process: str, id: bytes, work: Work) -> None:
         entry = self._table.entry(id)
         if entry.value is None and self._owner_of(id) in self._dead:
@@ -230,6 +244,11 @@ class Directory:
                 return NO_VALUE
             if at.node not in self._table.lost_nodes:
                 return value
+        return self._lost(id, entry, value, work)
+
+    def _lost(self, id: bytes, entry: Entry, value: Value, work: Work) -> Value:
+        """What becomes of a value that nobody has: its owner makes it again, or it is an error."""
+        at = value.at
         if entry.owner in self._dead:
             return Value(ERROR, self._owner_died(id, entry, at))
         if value.kind == STORED:

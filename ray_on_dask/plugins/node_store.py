@@ -155,9 +155,8 @@ class NodeStore:
         self._awaited.setdefault(id, set()).add(process)
 
     def _not_sealed(self, id: bytes) -> None:
-        why = "It is not in its node's store any more."
         for process in self._awaited.pop(id, ()):
-            self._send(process, m.Opened(id, self.lost(id, why)))
+            self._send(process, m.Opened(id, m.Value(m.FREED)))
 
     @staticmethod
     def lost(id: bytes, why: str) -> m.Value:

@@ -119,6 +119,11 @@ class ActorCalls:
                 self.process.send_out()
         return out
 
+    def call_again(self, call: Call) -> None:
+        """Make a call that has ended once more: what it gave back is lost."""
+        call.sent, call.missing = False, 0
+        self._enqueue(call)
+
     def _returns(self, call: Call) -> Any:
         task = call.task
         if task.flags & m.STREAM:
@@ -133,7 +138,7 @@ class ActorCalls:
     def _enqueue(self, call: Call) -> None:
         actor = call.actor
         if actor.state == "DEAD":
-            self._fail(call, actor.error)
+            self.fail(call, actor.error)
             return
         if call.packed.dependencies:
             pending = arguments.pending_of(call.packed)
@@ -183,7 +188,7 @@ class ActorCalls:
     def _blame_arguments(self, call: Call) -> bool:
         for _, ref in call.packed.dependencies:
             if ref._entry.kind in (m.ERROR, m.FREED):
-                self._fail(call, failures.of_argument(call.task.name, ref._entry))
+                self.fail(call, failures.of_argument(call.task.name, ref._entry))
                 return True
         return False
 
@@ -209,10 +214,12 @@ class ActorCalls:
                     complete(entry, value)
                 if call.stream is not None:
                     self.process.streams.ended(call, result)
+                if call.task.attempt:
+                    self.process.recovery.over(call)
             elif self._again(call, result):
                 actor.queue.appendleft(call)
             else:
-                self._fail(call, result.values[0].data)
+                self.fail(call, result.values[0].data)
         for actor in actors:
             if actor.queue:
                 self.send(actor)
@@ -236,12 +243,15 @@ class ActorCalls:
         call.task.attempt += 1
         return True
 
-    def _fail(self, call: Call, error: bytes) -> None:
+    def fail(self, call: Call, error: bytes) -> None:
+        """All values of the call are this error."""
         value = m.Value(m.ERROR, error)
         for entry in call.returns:
             self.process.references.complete(entry, value)
         if call.stream is not None:
             self.process.streams.failed(call, value)
+        if call.task.attempt:
+            self.process.recovery.over(call, value)
 
     # -- life of the actor ------------------------------------------------------------------
 
@@ -263,7 +273,7 @@ class ActorCalls:
             self.process.creating.forget(actor.id)
             queue, actor.queue = actor.queue, deque()
             for call in queue:
-                self._fail(call, message.error)
+                self.fail(call, message.error)
 
     def _leave_incarnation(self, actor: CalledActor, message: m.ActorState) -> None:
         """Its process is gone: calls that were aboard are tried again or fail."""
@@ -276,7 +286,7 @@ class ActorCalls:
             if message.state != "DEAD" and self._charge(call):
                 again.append(call)
             else:
-                self._fail(
+                self.fail(
                     call, message.error or failures.actor_unavailable(actor.id, message.reason)
                 )
         actor.queue.extendleft(reversed(again))
@@ -316,6 +326,6 @@ class ActorCalls:
         call.retries = 0
         if call in actor.queue:
             actor.queue.remove(call)
-            self._fail(call, failures.cancelled(call.task.id))
+            self.fail(call, failures.cancelled(call.task.id))
         elif actor.line is not None:
             actor.line.send(m.Cancel(call.task.id, False, recursive))

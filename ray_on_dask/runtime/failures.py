@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from ray_on_dask.runtime.object_ref import Entry
+from typing import TYPE_CHECKING
+
 from ray_on_dask.wire.messages import FREED
+
+if TYPE_CHECKING:
+    from ray_on_dask.core.lineage import Hopeless
+    from ray_on_dask.runtime.object_ref import Entry
 
 
 def of_argument(name: str, entry: Entry) -> bytes:
@@ -45,3 +50,39 @@ def actor_unavailable(actor: bytes, reason: str) -> bytes:
     return dumps_error(
         ActorUnavailableError(f"{reason or 'its process ended'}; it restarts", actor)
     )
+
+
+#: What stands in the way of making an object again, as `core.lineage` names it.
+OBSTACLES = {
+    "PUT": "was made by put(), or is a large argument that was given by value: there is no task "
+    "that makes it. Return the value from a task instead",
+    "LINEAGE_DISABLED": "was made while init(_enable_object_reconstruction=False) held",
+    "RETRIES_DISABLED": "is of a task with max_retries=0 (of an actor's method: without "
+    "max_task_retries)",
+    "MAX_ATTEMPTS_EXCEEDED": "is of a task whose retries are used up. Give it more max_retries",
+    "LINEAGE_EVICTED": "is of a task that its owner remembers no longer: {limit:,} bytes are kept "
+    "of tasks, see lineage-memory in the configuration",
+    "BORROWED": "belonged to another process, which nobody holds it by any more: keep a ref to it",
+    "REF_NOT_FOUND": "is of a generator that failed before its end, or not known any more",
+    "ACTOR_DIED": "is a result of an actor that is dead",
+}
+
+
+def not_made_again(id: bytes, name: str, hopeless: Hopeless, why: str, limit: int) -> bytes:
+    """An object is lost, and its owner cannot make it again."""
+    from ray_on_dask.error_serialization import dumps_error
+    from ray_on_dask.exceptions import ObjectReconstructionFailedError
+
+    obstacle = OBSTACLES[hopeless.reason].format(limit=limit)
+    what = "It" if not hopeless.culprit else f"What it is made of, {hopeless.culprit.hex()},"
+    text = f"It was made by {name}, and lost: {why}. {what} {obstacle}."
+    return dumps_error(ObjectReconstructionFailedError(id.hex(), hopeless.reason, text))
+
+
+def not_the_same(id: bytes, name: str) -> bytes:
+    """A generator that ran again has made fewer values than the first time."""
+    from ray_on_dask.error_serialization import dumps_error
+    from ray_on_dask.exceptions import ObjectReconstructionFailedError
+
+    text = f"{name} ran again to make it, and did not make it this time."
+    return dumps_error(ObjectReconstructionFailedError(id.hex(), "NOT_THE_SAME", text))

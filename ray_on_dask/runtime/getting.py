@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef
-from ray_on_dask.runtime.opening import Use
+from ray_on_dask.runtime.opening import Unreadable, Use
 from ray_on_dask.serialization import deserialize
 from ray_on_dask.wire.messages import ERROR, FREED, INLINE, PENDING, STORED, WaitingFor
 from ray_on_dask.wire.reactor import Waiter
@@ -29,12 +29,11 @@ class Getting:
         """The value of one ref; raises what its task raised."""
         entry = ref._entry
         if entry.kind != INLINE:
+            end = None if timeout is None else monotonic() + timeout
             if entry.kind == PENDING:
-                end = None if timeout is None else monotonic() + timeout
                 self.block_for([entry], 1, timeout, first_error=True)
-                timeout = None if end is None else max(0.0, end - monotonic())
             if entry.kind != INLINE:
-                return self.value(entry, timeout)
+                return self.value(entry, end)
         return deserialize(entry.data)
 
     def get_many(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
@@ -58,7 +57,7 @@ class Getting:
             return [
                 deserialize(ref._entry.data)
                 if ref._entry.kind == INLINE
-                else self.value(ref._entry)
+                else self.value(ref._entry, end)
                 for ref in refs
             ]
         finally:
@@ -77,12 +76,19 @@ class Getting:
             return []
         return opening.hold(entries.values(), None if end is None else max(0.0, end - monotonic()))
 
-    def value(self, entry: Entry, timeout: float | None = None) -> Any:
-        """The value of an entry that is not pending."""
+    def value(self, entry: Entry, end: float | None = None) -> Any:
+        """The value of an entry that was ready; waits again if its object is lost meanwhile."""
+        while entry.kind in (STORED, PENDING):
+            left = None if end is None else max(0.0, end - monotonic())
+            if entry.kind == PENDING:
+                self.block_for([entry], 1, left, first_error=True)
+                continue
+            try:
+                return self.process.storing.load(entry, left)
+            except Unreadable as unreadable:
+                self.process.recovery.unreadable(entry, unreadable)
         if entry.kind == INLINE:
             return deserialize(entry.data)
-        if entry.kind == STORED:
-            return self.process.storing.load(entry, timeout)
         if entry.kind == ERROR:
             from ray_on_dask.error_serialization import loads_error
 
@@ -91,7 +97,7 @@ class Getting:
             from ray_on_dask.exceptions import ObjectFreedError
 
             raise ObjectFreedError(entry.id.hex(), "", "")
-        raise AssertionError(f"entry {entry.id.hex()} is pending")
+        raise AssertionError(f"entry {entry.id.hex()} is of no kind")
 
     # -- waiting -----------------------------------------------------------------------
 

@@ -36,6 +36,24 @@ _IDLE = 2
 _PRUNE = 8
 
 
+class Unreadable(Exception):
+    """An object cannot be read where this process believed it to be.
+
+    Parameters
+    ----------
+    at : Located, optional
+        Where that was.
+    why : str
+    error : bytes
+        The node's word for it, if it may be there and was only not to be had: a pickled exception.
+    """
+
+    def __init__(self, at: m.Located | None, why: str, error: bytes = b""):
+        super().__init__(why)
+        self.at = at
+        self.error = error
+
+
 class Use:
     """An object that this process has asked for, or that the node keeps in place for it."""
 
@@ -83,12 +101,7 @@ class Opening:
         try:
             return self.process.storing.store.open(at, lambda: dropped.append(entry))
         except (FileNotFoundError, ValueError) as error:
-            from ray_on_dask.exceptions import ObjectLostError
-
-            label = (entry.shared and entry.shared.label) or ""
-            raise ObjectLostError(
-                entry.id.hex(), "", label, f"Its bytes are no longer where they were: {error}"
-            ) from error
+            raise Unreadable(at, f"its bytes are no longer where they were ({error})") from None
 
     # -- reads ----------------------------------------------------------------------------
 
@@ -139,7 +152,9 @@ class Opening:
             use = self.uses.get(entry.id)
             if use is None:
                 use = self.uses[entry.id] = Use(entry)
-                if self.process.storing.is_unsealed(entry):
+                if entry.kind != m.STORED:  # lost a moment ago
+                    use.value = m.Value(m.FREED)
+                elif self.process.storing.is_unsealed(entry):
                     use.value = m.Value(m.STORED, b"", entry.data)  # nobody else knows it yet
                 else:
                     use.told = True
@@ -152,16 +167,17 @@ class Opening:
 
     def load(self, entry: Entry, timeout: float | None) -> Any:
         """The value of an object that needs the node's leave; blocks until there is an answer."""
+        at = entry.data
         uses = self.hold([entry], timeout)
         try:
-            return self._read(entry, uses[0].value)
+            return self._read(entry, uses[0].value, at)
         finally:
             self.release(uses)
 
-    def _read(self, entry: Entry, value: m.Value | None) -> Any:
+    def _read(self, entry: Entry, value: m.Value | None, at: Any) -> Any:
         assert value is not None
         if value.kind != m.STORED or value.at is None:
-            raise _error(entry, value)
+            raise Unreadable(at, "its node has it no more", value.data)
         with self.process.lock:
             view = self._map(entry, value.at)
             views = entry.share().closed_views
@@ -212,6 +228,19 @@ class Opening:
         if use.told:
             self._closed.append(entry.id)
         dropped.append(entry)  # so that `send_closed` is called, and the entry is let go if it may
+
+    def forget(self, entry: Entry) -> None:
+        """The object is lost: what was read of it stays, who reads it next asks anew (locked)."""
+        self.viewed.pop(entry.id, None)
+        use = self.uses.pop(entry.id, None)
+        if use is None:
+            return
+        if use.told:
+            self._closed.append(entry.id)
+        waiters, use.waiters = use.waiters, []
+        use.value = m.Value(m.FREED)
+        for call in waiters:
+            call()
 
     def send_closed(self) -> None:
         """Tell the node what is read no more (under the lock)."""
@@ -273,14 +302,3 @@ def _has_views(entry: Entry) -> bool:
     return shared is not None and (
         shared.view is not None or any(view.alive for view in shared.closed_views)
     )
-
-
-def _error(entry: Entry, value: m.Value) -> Exception:
-    if value.kind == m.ERROR:
-        from ray_on_dask.error_serialization import loads_error
-
-        error: Exception = loads_error(value.data)
-        return error
-    from ray_on_dask.exceptions import ObjectFreedError
-
-    return ObjectFreedError(entry.id.hex(), "", "")

@@ -24,6 +24,7 @@ from ray_on_dask.runtime.function_table import Functions
 from ray_on_dask.runtime.getting import Getting
 from ray_on_dask.runtime.groups import Groups
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped
+from ray_on_dask.runtime.recovery import Recovery
 from ray_on_dask.runtime.references import References
 from ray_on_dask.runtime.storing import Storing
 from ray_on_dask.runtime.streams import Streams
@@ -79,6 +80,7 @@ class Process:
         self.current_task = b""
         self.functions = Functions()
         self.references = References(self)
+        self.recovery = Recovery(self)
         self.storing = Storing(self)
         self.getting = Getting(self)
         self.submitting = Submitting(self)
@@ -99,6 +101,7 @@ class Process:
             m.Yielded: self.streams.on_yielded,
             m.ActorState: self.calling.on_actor_state,
             m.Resolved: self.on_resolved,
+            m.NodeLost: self.recovery.on_node_lost,
             m.SpaceFreed: self.storing.on_space_freed,
             m.Opened: self.storing.opening.on_opened,
             m.Pressure: self.storing.opening.on_pressure,
@@ -258,6 +261,8 @@ class Process:
         self._callbacks.put(None)
         self.hub.flush(1.0)
         self.reactor.close()
+        with self.lock:
+            self.recovery.close()
         self.storing.close()
 
     def validate(self) -> None:
@@ -265,6 +270,7 @@ class Process:
         with self.lock:
             self.submitting.tasks.validate()
             self.references.validate()
+            self.recovery.validate()
 
     @staticmethod
     def now() -> float:

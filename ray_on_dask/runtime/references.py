@@ -17,7 +17,6 @@ from weakref import ref as weak
 
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.wire.messages import (
-    ERROR,
     FREED,
     INLINE,
     PENDING,
@@ -94,6 +93,10 @@ class References:
         entry.share().owed += 1
         self.process.to_hub(Hold(entry.id, self.process.name))
 
+    def ref_of_known(self, entry: Entry) -> ObjectRef[Any]:
+        """The ref to an entry in the table, made if there is none (under the lock)."""
+        return self._borrow(entry.id)
+
     def ref_of(self, id: bytes) -> ObjectRef[Any]:
         """The ref with this id, new if it is unknown here (takes the lock)."""
         return self.received(id)
@@ -162,7 +165,7 @@ class References:
                 self._take_hold(entry)
             else:
                 self.on_trial.append(entry)
-        elif entry.kind == PENDING:
+        elif entry.kind == PENDING and not entry.owned:
             self.complete(entry, value)
         return entry
 
@@ -217,13 +220,16 @@ class References:
     def complete(self, entry: Entry, value: Value) -> None:
         """The object is there (or has failed): wake whoever waits for it."""
         if entry.kind != PENDING:
+            self._superfluous(entry, value)
             return
         if value.inner and entry.owned:
             entry.share().inner = self.handed_over(value.inner)
         entry.kind = value.kind
         if value.kind == STORED:
-            entry.data = value.at
+            made_by, entry.data = entry.data, value.at
             entry.tracked = True
+            if entry.owned:
+                self.process.recovery.stored(entry, made_by)
         else:
             entry.data = value.data
         shared = entry.shared
@@ -232,6 +238,14 @@ class References:
         self.wake(entry)
         if entry.tracked and not entry.alive:
             dropped.append(entry)
+
+    def _superfluous(self, entry: Entry, value: Value) -> None:
+        """The same value once more, of a task that was run again for another of its values."""
+        if value.inner and entry.owned:
+            self.handed_over(value.inner)
+        at = value.at
+        if at is not None and not (entry.kind == STORED and entry.data.node == at.node):
+            self.process.storing.free_at(at.node, entry.id)
 
     def wake(self, entry: Entry) -> None:
         """Call whoever waits for the entry."""
@@ -256,14 +270,18 @@ class References:
                 self.process.to_hub(Subscribe([entry.id]))
 
     def resolved(self, id: bytes, value: Value) -> None:
-        """The directory says what a borrowed object is (or that an owned one is lost)."""
+        """The directory says what a borrowed object is, or that an owned one is lost or freed."""
         entry = self.known.get(id)
         if entry is None:
             return
-        if entry.kind == PENDING:
+        if entry.owned:
+            if entry.kind == STORED and value.kind == FREED:
+                if value.at is None:
+                    entry.kind, entry.data = FREED, b""
+                elif value.at == entry.data:
+                    self.process.recovery.lost([entry], f"node {value.at.node[:8]} has it no more")
+        elif entry.kind == PENDING:
             self.complete(entry, value)
-        elif entry.owned and value.kind in (FREED, ERROR):
-            self.process.storing.lost(entry, value)
         elif entry.kind == STORED and value.kind != PENDING:
             entry.kind, entry.data = value.kind, value.at if value.kind == STORED else value.data
 
@@ -308,7 +326,10 @@ class References:
             self._forget(entry)
 
     def _forget(self, entry: Entry) -> None:
-        self.known.pop(entry.id, None)
+        if self.known.get(entry.id) is entry:
+            del self.known[entry.id]
+        if entry.owned and self.process.recovery.results.get(entry.id) is entry:
+            self.process.recovery.released(entry.id)
         entry.tracked = False
         shared = entry.shared
         if shared is not None:

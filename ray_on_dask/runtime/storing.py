@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.objectstore.store import Store
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
-from ray_on_dask.runtime.opening import Opening, Use
+from ray_on_dask.runtime.opening import Opening, Unreadable, Use
 from ray_on_dask.serialization import (
     Serialized,
     deserialize,
@@ -141,6 +141,8 @@ class Storing:
         view = shared.view
         if view is None:
             with self.process.lock:
+                if entry.kind != m.STORED:
+                    raise Unreadable(None, "it was lost a moment ago")
                 view = shared.view or self.opening.view(entry)
             if view is None:
                 return self.opening.load(entry, timeout)
@@ -203,9 +205,15 @@ class Storing:
         for place in message.places:
             self.store.free(place)
 
-    def lost(self, entry: Entry, value: m.Value) -> None:
-        """A stored object of ours is gone."""
-        entry.kind, entry.data = value.kind, value.data
+    def free_at(self, node: str, id: bytes) -> None:
+        """A node has bytes of an object that nobody needs there."""
+        self._to_free.setdefault(node, []).append(id)
+
+    def lost(self, entry: Entry) -> None:
+        """The bytes of a stored object are gone: what was read of them stays with its readers."""
+        self._unsealed.pop(entry.id, None)
+        self.close_view(entry)
+        self.opening.forget(entry)
 
     # -- time -------------------------------------------------------------------------------
 

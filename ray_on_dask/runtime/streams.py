@@ -184,7 +184,9 @@ class Streams:
         """The task is over; it has made as many values as it says."""
         from ray_on_dask.serialization import deserialize
 
-        self._end(owned.stream, deserialize(result.values[0].data))
+        total = deserialize(result.values[0].data)
+        self._end(owned.stream, total)
+        self.process.recovery.stream_over(owned, total)
 
     def failed(self, owned: Any, error: m.Value) -> None:
         """The task has failed: the next ref is the error, then comes the end."""

@@ -90,6 +90,7 @@ class Submitting:
             out: Any = ref_to(entry)
         else:
             owned, out = self._several(task, call, packed)
+        owned.parent = process.current_task
         with process.lock:
             self._start(owned)
             if process._hub_out:
@@ -114,7 +115,6 @@ class Submitting:
 
     def _start(self, owned: SubmittedTask) -> None:
         packed = owned.packed
-        owned.parent = self.process.current_task
         now = monotonic()
         if packed.dependencies or packed.inner:
             pending = arguments.pending_of(packed)
@@ -130,6 +130,11 @@ class Submitting:
         out = self.tasks.submit(owned, now)
         if out:
             self.carry_out(out)
+
+    def resubmit(self, owned: SubmittedTask) -> None:
+        """Run a task that has ended once more: what it made is lost."""
+        owned.state, owned.urgent = t.WAITING, False
+        self._start(owned)
 
     def arrived(self, owned: SubmittedTask, entry: Entry) -> None:
         """A dependency of a task is there."""
@@ -258,6 +263,8 @@ class Submitting:
                     complete(entry, value)
                 if owned.stream is not None:
                     self.process.streams.ended(owned, result)
+                if owned.task.attempt:
+                    self.process.recovery.over(owned)
             else:
                 self._not_done(owned, result, now)
         out = self.tasks.refill(message.lease, now)
@@ -277,6 +284,8 @@ class Submitting:
             self.process.references.complete(entry, value)
         if owned.stream is not None:
             self.process.streams.failed(owned, value)
+        if owned.task.attempt:
+            self.process.recovery.over(owned, value)
 
     def on_given_back(self, channel: Channel, message: m.GivenBack) -> None:
         """An executor has not started these."""

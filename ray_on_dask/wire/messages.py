@@ -26,6 +26,7 @@ from ray_on_dask.wire.group_messages import (
     RemoveGroup as RemoveGroup,
     WatchGroup as WatchGroup,
 )
+from ray_on_dask.wire.loss_messages import Missing as Missing, NodeLost as NodeLost
 from ray_on_dask.wire.relay_messages import Relay as Relay
 from ray_on_dask.wire.store_messages import (
     Closed as Closed,
@@ -358,11 +359,12 @@ class ErrorRecord(msgspec.Struct, frozen=True, array_like=True, tag=74):
 
 
 Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes apart
-    Hello, Welcome, Adopt, Exit, Retired, Lost, JobEnded,
+    Hello, Welcome, Adopt, Exit, Retired, Lost, JobEnded, NodeLost,
     Demand, StartLease, LeaseStarted, BeginLease, Granted, ReturnLease, EndLease, LeaseEnded,
     LeaseLost, LeaseFailed, Blocked, Unblocked, Infeasible,
     Function, Push, Recall, GivenBack, Results, Cancel, Yielded, Consumed,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
+    Missing,
     Sealed, FreeObjects, SpaceFreed, OwnerGone,
     Open, Opened, Closed, Pressure, Viewed, NeedRoom, Room, TookRoom,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,

@@ -96,6 +96,8 @@ class JobConfig(msgspec.Struct, frozen=True, array_like=True):
     entrypoint: str = ""
     #: JSON of the fields of a `LoggingConfig`, "" for none.
     logging: str = ""
+    #: Bytes that an owner keeps of tasks whose results may have to be made again; 0 for none.
+    lineage_bytes: int = 0
 
 
 class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):

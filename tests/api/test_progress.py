@@ -66,9 +66,7 @@ def test_lines_come_at_long_intervals_where_nothing_can_be_drawn(
 
 
 @pytest.mark.parametrize("line", ["\x1f", "\x1f{}", "\x1f[1]", "\x1fnot json"])
-def test_a_line_that_is_no_bar_does_no_harm(
-    line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_that_is_no_bar_does_no_harm(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert progress.Bars().take_line(line)
     assert capsys.readouterr().err == ""
 

@@ -241,10 +241,24 @@ def test_freed_values_are_gone_whoever_holds_them(directory):
     directory.promote(A, m.Promote(Z, PENDING))
     directory.release(A, released(Y))
     out = directory.free(m.FreeRefs([X, Z, an_id(9)]))
-    assert out == [freed("n1", X), freed("n2", Y)]
+    told = Send(A, m.Resolved(X, m.Value(m.FREED)))
+    assert out == [told, freed("n1", X), freed("n2", Y)]
     gone = [Send(B, m.Resolved(X, m.Value(m.FREED)))]
     assert directory.subscribe(B, m.Subscribe([X, Z])) == gone
     assert directory.resolve(A, m.Resolve(Z, inline())) == [Send(B, m.Resolved(Z, inline()))]
+
+
+def test_what_is_not_where_it_should_be_is_made_again_by_its_owner(directory):
+    """Somebody could not read it; that it lies elsewhere by now is no news."""
+    old, new = stored("n1"), stored("n2")
+    directory.promote(A, m.Promote(X, old))
+    directory.hold(m.Hold(X, B))
+    told = Send(A, m.Resolved(X, m.Value(m.FREED, b"", old.at)))
+    assert directory.missing(m.Missing(X, old.at)) == [told, freed("n1", X)]
+    assert directory.missing(m.Missing(X, old.at)) == []
+    assert directory.subscribe(B, m.Subscribe([X])) == []
+    assert directory.resolve(A, m.Resolve(X, new)) == [Send(B, m.Resolved(X, new))]
+    assert directory.missing(m.Missing(X, old.at)) == []
 
 
 def test_inline_bytes_are_counted(directory):

@@ -503,5 +503,3 @@ def test_people_are_told_what_is_missing(
     told = [what.message.text for what in cluster.groups.tick(2.0)]
     assert len(told) == 1 and f"({text})" in told[0]
     assert cluster.groups.tick(3.0) == []
-
-
