@@ -31,7 +31,10 @@ _NAMES = {
     "client": "client_builder", "ClientBuilder": "client_builder",
 }  # fmt: skip
 #: Submodules that can be used without an import of their own, as in Ray.
-_MODULES = ("actor", "exceptions", "internal", "remote_function", "util", "test_utils", "types")
+_MODULES = (
+    "actor", "autoscaler", "exceptions", "internal", "remote_function", "util", "test_utils",
+    "types",
+)  # fmt: skip
 
 __all__ = [*_NAMES, "ObjectID", "__version__"]
 

@@ -320,6 +320,10 @@ class Directory:
         """The ids with an entry here that these processes (their names as bytes) made."""
         return [id for id in self._table.entries if id[:8] in owners]
 
+    def owing(self) -> list[str]:
+        """The processes that have promised values which are not there yet."""
+        return [owner for owner, ids in self._table.pending.items() if ids]
+
     def entries(self, limit: int | None = None) -> list[dict[str, Any]]:
         """One dictionary for each of the first `limit` ids, placeholders (UNKNOWN) included.
 

@@ -93,7 +93,12 @@ class Leases:
             self._drop(lease, now)
         for demand in self.lacking:
             demand.warned = False
+        self._try_others()
         return gone
+
+    def _try_others(self) -> None:
+        """A node is no more to be waited for: who may go elsewhere is to be tried there."""
+        self._new.update((x.key, x) for x in self.lacking if x.spec.strategy[0] == "{")
 
     def drain_node(self, name: str, draining: bool = True) -> None:
         """Send nothing new to a node that is about to leave (or do again)."""
@@ -102,14 +107,15 @@ class Leases:
             node.draining = draining
             self.policy.changed(self.nodes)
             self._roomy[name] = node
+            self.version += 1
+            self._try_others()
 
     def set_external(self, name: str, cpu_units: int, now: float) -> list[Decision]:
         """Dask's own tasks use so much CPU of a node."""
         node = self.nodes.get(name)
         if node is None or node.ledger.external == cpu_units:
             return []
-        less = cpu_units < node.ledger.external
-        node.ledger.external = cpu_units
+        less, node.ledger.external = cpu_units < node.ledger.external, cpu_units
         return self._room(node, now) if less else []
 
     def change_total(self, name: str, changes: dict[str, int], now: float) -> list[Decision]:

@@ -1,5 +1,7 @@
 """Everything of `distributed` that is not public: one function each, and nowhere else.
 
+What has to do with the size of a cluster is in `_dask_compat_size`, for length alone.
+
 `check` says at start-up, in one sentence, if a release has changed what is used here; the tests
 under `tests/plugins/test_dask_compat.py` say it function by function.
 """
@@ -21,7 +23,7 @@ def check(scheduler: Any) -> list[str]:
         for name in (
             "stream_handlers", "handlers", "extensions", "worker_send", "update_data",
             "client_desires_keys", "client_releases_keys", "http_application", "idle_since",
-            "task_prefixes", "adaptive_target",
+            "task_prefixes", "adaptive_target", "retire_workers", "workers_to_close",
         )
         if not hasattr(scheduler, name)
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from ray_on_dask.core.exposition import Family
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.plugins import _dask_compat as dask, dashboard, local_nodes, metrics_route
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
+from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.records import Records
 from ray_on_dask.wire import messages as m
@@ -72,6 +73,7 @@ class ControlPlugin(SchedulerPlugin):
         self._working = False
         self._addresses: dict[str, str] = {}
         self._ticker: PeriodicCallback | None = None
+        self.elastic: Elastic | None = None
         self._drop_metrics: Callable[[], None] = lambda: None
 
     async def start(self, scheduler: Any) -> None:
@@ -112,6 +114,7 @@ class ControlPlugin(SchedulerPlugin):
         self.store.questions.session = {
             "session_name": self.session["session_name"], "scheduler_address": scheduler.address,
         }  # fmt: skip
+        self.elastic = Elastic(scheduler, self.store, self._addresses, self._dispatch)
         dask.on_rpc(scheduler, {"rod_info": self.info, "rod_want": self.want})
         dask.on_stream(
             scheduler,
@@ -161,9 +164,16 @@ class ControlPlugin(SchedulerPlugin):
     def log_event(self, topic: str, msg: Any) -> None:
         """A worker's status has changed: one that is about to close gets no more work."""
         status = msg.get("status") if isinstance(msg, dict) else None
-        for name, address in self._addresses.items():
-            if status is not None and address == topic and self.store is not None:
-                self.store.leases.drain_node(name, status != "running")
+        if status is not None and self.elastic is not None:
+            self.elastic.status_changed(topic, status)
+
+    def valid_workers_downscaling(self, scheduler: Any, workers: list[Any]) -> list[Any]:
+        """Those of these workers that may be closed."""
+        try:
+            return self.elastic.may_close(workers) if self.elastic is not None else workers
+        except Exception:
+            logger.exception("which workers may be closed is not known")
+            return []
 
     def restart(self, scheduler: Any) -> None:
         """`Client.restart`: Dask has forgotten all keys, and the workers are about to go."""
@@ -303,6 +313,8 @@ class ControlPlugin(SchedulerPlugin):
     def info(self) -> dict[str, Any]:
         """For clients: the nodes and what every driver is told."""
         assert self.store is not None
+        if self.elastic is not None and not self.store.leases.nodes:
+            self.elastic.scaling.awaited(self.now())
         return {
             "version": __version__,
             "session": self.session,
@@ -339,8 +351,8 @@ class ControlPlugin(SchedulerPlugin):
                     )
                 )
             self._dispatch(self.store.tick(now))
-            if self.store.leases.leases:
-                dask.keep_awake(self.scheduler)
+            if self.elastic is not None:
+                self.elastic.tick()
         except Exception:
             logger.exception("the control store's tick failed")
 

@@ -545,6 +545,17 @@ def test_a_soft_affinity_moves_on_when_its_node_is_gone_or_leaves(leases):
     assert leases.end(leases.held("x")[0]) == [("y", "b")]
 
 
+@pytest.mark.parametrize("goes", ["drains", "dies"])
+def test_who_waits_for_a_node_that_goes_is_tried_elsewhere(leases, goes):
+    leases.node("a", CPU=1), leases.node("b", CPU=1)
+    assert leases.want("x", 2, strategy=affinity("a", soft=True)) == [("x", "a")]
+    if goes == "drains":
+        leases.drain_node("a")
+    else:
+        leases.remove_node("a", 1.0)
+    assert ("x", "b") in leases.at(1.1)
+
+
 def test_one_that_may_spill_does_not_wait(leases):
     leases.node("a", CPU=1), leases.node("b", CPU=1)
     spill = affinity("a", soft=True, spill=True)

@@ -14,7 +14,7 @@ import pytest
 from distributed import Client, Future, Scheduler, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from ray_on_dask.plugins import _dask_compat as dask
+from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
 from ray_on_dask.plugins.stored_handle import StoredHandle, load
 from ray_on_dask.serialization import serialize, to_bytes
 
@@ -285,5 +285,51 @@ def test_a_worker_answers_our_calls_on_a_comm_that_the_handler_keeps() -> None:
         await comm.close()
         dask.off_calls(worker, ["rod-echo"])
         assert "rod-echo" not in worker.handlers
+
+    run(test)
+
+
+# -- size --------------------------------------------------------------------------------
+
+
+def test_adapting_clusters_learn_of_more_workers() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        dask_size.extend_adaptive_target(scheduler, lambda: 7)
+        async with Client(scheduler.address, asynchronous=True) as client:
+            assert await client.scheduler.adaptive_target(target_duration=5) == 7
+
+    run(test)
+
+
+def test_whoever_retires_workers_waits_for_what_is_to_be_done_before() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        asked: list[list[str]] = []
+
+        async def prepare(addresses: list[str]) -> None:
+            asked.append(addresses)
+
+        stay: list[tuple[str, str]] = []
+        dask_size.around_retiring(scheduler, prepare, lambda *worker: stay.append(worker))
+        async with Client(scheduler.address, asynchronous=True) as client:
+            await client.scheduler.retire_workers(names=[worker.name], close_workers=False,
+                                                  remove=False)  # fmt: skip
+            await client.scheduler.retire_workers(n=1, close_workers=False, remove=False)
+            await client.retire_workers([worker.address])
+        assert asked == [[worker.address]] * 3
+        assert stay[:2] == [(worker.address, "closing_gracefully")] * 2
+        await until(lambda: worker.address not in scheduler.workers)
+
+    run(test)
+
+
+def test_a_worker_with_the_only_copy_of_an_object_of_ours_is_known() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        assert not dask_size.has_only_copies(scheduler, worker.address)
+        dask.add_data(worker, {"x-1": handle(1)})
+        dask.register_objects(scheduler, worker.address, {"x-1": 28})
+        assert dask_size.has_only_copies(scheduler, worker.address)
+        assert not dask_size.has_only_copies(scheduler, "tcp://gone:1")
+        dask.release_objects(scheduler, ["x-1"])
+        assert not dask_size.has_only_copies(scheduler, worker.address)
 
     run(test)

@@ -1,0 +1,124 @@
+"""Clusters that grow and shrink with what is to be done, and scheduler and nodes that end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from multiprocessing.resource_tracker import ensure_running
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ray_on_dask as ray
+from ray_on_dask.autoscaler.sdk import request_resources
+from ray_on_dask.test_utils import wait_for_condition
+
+ensure_running()  # Python's own helper of Dask's local clusters, which outlives them
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+
+def local_cluster(workers: int, **options: Any) -> Any:
+    """Dask's own local cluster of processes."""
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
+        host="127.0.0.1", memory_limit=0, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """One that adapts, without any worker yet."""
+    with local_cluster(0) as cluster:
+        cluster.adapt(minimum=0, maximum=3, interval="100ms", wait_count=3)
+        yield cluster
+        ray.shutdown()
+
+
+def workers(cluster: Any) -> int:
+    return len(cluster.scheduler.workers)
+
+
+def test_a_cluster_grows_from_nothing_and_shrinks_to_nothing(cluster: Any, tmp_path: Path) -> None:
+    ray.init(cluster)
+    assert workers(cluster) == 1, "the one that the driver hangs on"
+    go = tmp_path / "go"
+
+    @ray.remote
+    def hold(i: int) -> int:
+        while not go.exists():
+            time.sleep(0.02)
+        return i
+
+    refs = [hold.remote(i) for i in range(6)]
+    wait_for_condition(lambda: workers(cluster) == 3, timeout=40)
+
+    @ray.remote(num_cpus=0, resources=None)
+    class Actor:
+        def node(self) -> str:
+            return ray.get_runtime_context().get_node_id()
+
+    actor = Actor.remote()
+    where = ray.get(actor.node.remote(), timeout=30)
+    go.touch()
+    assert ray.get(refs, timeout=40) == list(range(6))
+    home = ray.get_runtime_context().get_node_id()
+    wait_for_condition(lambda: workers(cluster) == len({where, home}), timeout=30)
+    assert ray.get(actor.node.remote(), timeout=30) == where, "a busy node is not taken away"
+    ray.shutdown()
+    wait_for_condition(lambda: workers(cluster) == 0, timeout=30)
+
+
+def test_a_request_makes_room_in_advance_and_keeps_it(cluster: Any) -> None:
+    ray.init(cluster)
+    request_resources(num_cpus=2)
+    wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 2, timeout=40)
+    request_resources(bundles=[{"CPU": 1}] * 3)
+    wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 3, timeout=40)
+    request_resources()
+    wait_for_condition(lambda: workers(cluster) == 1, timeout=30)
+
+
+def test_a_node_that_is_retired_finishes_its_tasks_and_its_actors_move(tmp_path: Path) -> None:
+    from distributed import Client
+
+    with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+        ray.init(cluster)
+        wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 2, timeout=20)
+        home = ray.get_runtime_context().get_node_id()
+        (other,) = {node["NodeID"] for node in ray.nodes()} - {home}
+        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(other, soft=True)
+
+        @ray.remote(max_restarts=1, max_task_retries=-1, num_cpus=0, scheduling_strategy=there)
+        class Actor:
+            def node(self) -> str:
+                return ray.get_runtime_context().get_node_id()
+
+        actor = Actor.remote()
+        assert ray.get(actor.node.remote(), timeout=30) == other
+
+        @ray.remote(max_retries=0, scheduling_strategy=there)
+        def run(i: int) -> str:
+            if not i:
+                (tmp_path / "runs").touch()
+                time.sleep(1.0)
+            return ray.get_runtime_context().get_node_id()
+
+        refs = [run.remote(i) for i in range(5)]
+        wait_for_condition((tmp_path / "runs").exists, timeout=20)
+        leaving = address_of(cluster, other)
+        client.retire_workers([leaving])
+        nodes = ray.get(refs, timeout=30)
+        assert nodes == [other] + [home] * 4, "it finishes what runs, and begins nothing"
+        assert ray.get(actor.node.remote(), timeout=30) == home
+        assert [x["NodeID"] for x in ray.nodes() if x["Alive"]] == [home]
+        ray.shutdown()
+
+
+def address_of(cluster: Any, node: str) -> str:
+    """The Dask worker that is a node."""
+    plugin = cluster.scheduler.extensions["ray_on_dask"]
+    address: str = plugin._addresses[node]
+    return address
