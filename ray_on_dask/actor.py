@@ -6,10 +6,11 @@ from typing import NoReturn
 
 from ray_on_dask.api.actor_class import ActorClass, ActorClassInheritanceException
 from ray_on_dask.api.actor_handle import ActorHandle, ActorMethod
+from ray_on_dask.api.checkpointable import Checkpoint, Checkpointable, CheckpointContext
 
 __all__ = [
     "ActorClass", "ActorClassInheritanceException", "ActorHandle", "ActorMethod", "ActorProxy",
-    "exit_actor",
+    "Checkpoint", "CheckpointContext", "Checkpointable", "exit_actor",
 ]  # fmt: skip
 
 ActorProxy = ActorHandle

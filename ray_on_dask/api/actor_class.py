@@ -166,7 +166,9 @@ class ActorClass:
             max_concurrency=concurrency, concurrency_groups=groups, is_async=is_async,
             max_pending_calls=_or(options.get("max_pending_calls"), -1), out_of_order=out_of_order,
             runtime_env=runtime_env(options, session), strategy=strategy,
-            methods=self.methods.pickle(), placement_group=group, captures=captures,
+            methods=self.methods.pickle(),
+            checkpoint_interval=max(0, options.get("checkpoint_interval") or 0),
+            placement_group=group, captures=captures,
         )  # fmt: skip
         return spec, packed
 

@@ -97,7 +97,6 @@ _DICT = (dict, NoneType)
 NO_EFFECT = (
     "enable_task_events", "_labels", "_num_objects_per_yield",
     "_actor_generator_backpressure_num_objects", "enable_tensor_transport", "tensor_transport",
-    "checkpoint_interval",
 )  # fmt: skip
 
 
@@ -289,6 +288,12 @@ def _check_actor_at_call(options: Mapping[str, Any], is_async: bool) -> None:
     for key in ("name", "namespace"):
         if options.get(key) == "":
             raise ValueError(f"The {key} of an actor must not be empty; None is for no {key}")
+    threaded = (options.get("max_concurrency") or 1) > 1 or bool(options.get("concurrency_groups"))
+    if threaded and not is_async and (options.get("checkpoint_interval") or 0) > 0:
+        raise ValueError(
+            "checkpoint_interval needs calls that run one at a time: with max_concurrency > 1 or "
+            "concurrency groups the state may change while it is saved"
+        )
     parallel = is_async or (options.get("max_concurrency") or 1) > 1
     if parallel and options.get("allow_out_of_order_execution") is False:
         raise ValueError(
@@ -351,6 +356,8 @@ def _with_todays_names(table: Mapping[str, Option], given: Mapping[str, Any]) ->
     options = dict(given)
     if "num_return_vals" in options and "num_returns" in table:
         _rename(options, "num_return_vals", "num_returns")
+    if "max_reconstructions" in options and "max_restarts" in table:
+        _rename(options, "max_reconstructions", "max_restarts")
     if "num_custom_resource" in options and "resources" in table:
         quantity = options.pop("num_custom_resource")
         Option("num_custom_resource", _QUANTITY, None, checks.check_quantity).validate(quantity)

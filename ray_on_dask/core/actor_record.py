@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from ray_on_dask.core.instructions import Send, WantActor
-from ray_on_dask.wire.messages import INLINE, ActorSpec, ActorState, KillActor, Value
+from ray_on_dask.core.instructions import HoldFor, Send, WantActor
+from ray_on_dask.wire.messages import (
+    INLINE,
+    ActorSpec,
+    ActorState,
+    JobConfig,
+    KillActor,
+    SaveCheckpoint,
+    StartActor,
+    Value,
+)
 
 #: How reasons begin that a node gives by default: exit code or signal, which we have anyway.
 PLAIN = ("exited with code", "killed by")
@@ -48,6 +57,9 @@ class Actor:
     wants: bool = False
     #: Why it ends when its calls are done and does not start again, "" if it does not end.
     ending: str = ""
+    #: What the next incarnation begins with, and the refs in it.
+    checkpoint: bytes = b""
+    checkpoint_refs: list[bytes] = field(default_factory=list)
     #: When it died, and why; of a living one, how its last process ended.
     ended: float = 0.0
     cause: str = ""
@@ -82,17 +94,34 @@ class Actor:
             spec.strategy, spec.placement_group, spec.runtime_env, spec.name or spec.class_name,
         )  # fmt: skip
 
+    def start(self, config: JobConfig) -> StartActor:
+        """What the node is told of it that is to start it."""
+        assert self.seat is not None
+        return StartActor(
+            self.seat.lease, self.spec, self.incarnation, self.job, config, self.checkpoint
+        )
+
     def stop(self, reason: str, no_restart: bool = True) -> list[Send]:
         """Have the node kill its process; none if there is no node."""
         if self.seat is None:
             return []
         return [Send(self.seat.node, KillActor(self.id, no_restart, reason))]
 
-    def strip(self) -> None:
+    def strip(self) -> list[HoldFor]:
         """Drop what only a start needs: a dead actor is kept for its callers and for listings."""
+        released, self.checkpoint_refs, self.checkpoint = self.checkpoint_refs, [], b""
         self.spec = msgspec.structs.replace(
             self.spec, pickled=b"", args=Value(INLINE), dependencies=[], methods=b""
         )
+        return [HoldFor(self.id, [], released)] if released else []
+
+    def save(self, message: SaveCheckpoint) -> list[HoldFor]:
+        """Keep what its process has saved, in place of what it had saved before."""
+        released, self.checkpoint_refs = self.checkpoint_refs, message.inner
+        self.checkpoint = message.data
+        if not (message.inner or released):
+            return []
+        return [HoldFor(self.id, message.inner, released)]
 
     def title(self) -> str:
         """What people call it."""

@@ -38,7 +38,7 @@ from ray_on_dask.wire.messages import (
     Exit,
     JobConfig,
     KillActor,
-    StartActor,
+    SaveCheckpoint,
     WatchActor,
 )
 
@@ -84,7 +84,6 @@ class Actors:
         self._forgotten = Departed()
         self._dead_processes = Departed()
         self._ended_jobs: set[int] = set()
-        #: The latest `now`.
         self._now = 0.0
 
     # -- birth -------------------------------------------------------------------
@@ -137,7 +136,7 @@ class Actors:
         actor.wants = False
         actor.seat = Seat(lease, node)
         config = self._job_config(actor.job)
-        return [Send(node, StartActor(lease, actor.spec, actor.incarnation, actor.job, config))]
+        return [Send(node, actor.start(config))]
 
     def unplaceable(self, actor_id: bytes, error: bytes, now: float) -> list[Instruction]:
         """No node can have it, or its node cannot start it: it is dead, with this error."""
@@ -179,6 +178,11 @@ class Actors:
             return self._die(actor, text, init_failed=True, cause=message.error)
         actor.state = ALIVE
         return self._tell(actor)
+
+    def save_checkpoint(self, sender: str, message: SaveCheckpoint) -> list[Instruction]:
+        """Keep what an actor's next incarnation is to begin with."""
+        actor = self._incarnation(sender, message.actor, message.incarnation)
+        return list(actor.save(message)) if actor is not None else []
 
     def _incarnation(self, sender: str, actor_id: bytes, incarnation: int) -> Actor | None:
         """The living actor that `sender` is, if it is that incarnation of it."""
@@ -292,7 +296,7 @@ class Actors:
             },
         )  # fmt: skip
         self._names.free(actor.spec)
-        actor.strip()
+        out += actor.strip()
         out += self._tell(actor)
         self._watchers.drop(actor.id)
         self._bury(actor)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ray_on_dask.core import instructions as i, leases as ls
+from ray_on_dask.core.actor_handlers import ActorHandlers
 from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.directory import Directory
 from ray_on_dask.core.for_people import ForPeople
@@ -54,6 +55,7 @@ class ControlStore:
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)
+        self.actor_handlers = ActorHandlers(self)
         self.tally = Tally(self.actors._by_process)
         self.questions = Questions(self)
         #: Further questions that the plugin around it answers: ``{what: answer(sender, **args)}``.
@@ -80,15 +82,10 @@ class ControlStore:
             m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
             m.Missing: lambda who, msg, now: self.directory.missing(msg),
             m.Sync: lambda who, msg, now: [i.Send(who, m.Synced(msg.token))],
-            m.CreateActor: self._create_actor,
-            m.ActorReady: lambda who, msg, now: self.actors.ready(who, msg, now),
-            m.WatchActor: lambda who, msg, now: self.actors.watch(who, msg),
-            m.KillActor: lambda who, msg, now: self.actors.kill(who, msg, now),
-            m.ActorExiting: lambda who, msg, now: self.actors.exiting(who, msg, now),
-            m.ActorStillborn: self._stillborn,
             m.Ask: lambda who, msg, now: self.questions.answer(who, msg, now),
             **ForPeople(self).table(),
             **self.group_handlers.table(),
+            **self.actor_handlers.table(),
         }
 
     # -- messages ----------------------------------------------------------------------
@@ -124,9 +121,11 @@ class ControlStore:
             elif kind is i.HandlesGone:
                 todo.extend(self.actors.handles_gone(what.actor))
             elif kind is i.WantActor:
-                todo.extend(self._want_actor(what, now))
+                todo.extend(self.actor_handlers.want(what, now))
             elif kind is i.CancelActorLease:
-                todo.extend(self._cancel_actor(what.actor, now))
+                todo.extend(self.actor_handlers.cancel(what.actor, now))
+            elif kind is i.HoldFor:
+                todo.extend(self.actor_handlers.hold_for(what))
             elif kind is EndUser:
                 todo.extend(self.group_handlers.end_user(what, now))
             elif kind is i.ReleaseLease:
@@ -321,40 +320,6 @@ class ControlStore:
             error = self.make_error("TaskUnschedulableError", {"message": text})
             return [i.Send(owner, m.LeaseFailed(demand.key[1], error))]
         return [i.Send(owner, m.Infeasible(demand.spec.name, text))]
-
-    # -- actors ------------------------------------------------------------------------------
-
-    def _create_actor(self, sender: str, msg: m.CreateActor, now: float) -> Out:
-        member = self.members.get(sender)
-        return list(self.actors.create(sender, member.job if member else 0, msg, now))
-
-    def _stillborn(self, sender: str, msg: m.ActorStillborn, now: float) -> Out:
-        facts = {"message": "", "actor_id": msg.spec.id.hex(), "cause": msg.error}
-        error = self.make_error("ActorDiedError", facts)
-        out = self._create_actor(sender, m.CreateActor(msg.spec), now)
-        return out + list(self.actors.unplaceable(msg.spec.id, error, now))
-
-    def _want_actor(self, want: i.WantActor, now: float) -> Out:
-        spec = m.SchedulingClass(want.placement, want.strategy, want.runtime_env, name=want.name)
-        owner = f"actor:{want.actor.hex()}"
-        refusal = self.group_handlers.refuse_actor(owner, want, now)
-        if refusal:
-            return refusal
-        return list(
-            self.leases.demand(
-                owner, want.incarnation, 1, now, spec=spec,
-                home=self.node_of(want.owner), lifetime=want.lifetime,
-            )
-        )  # fmt: skip
-
-    def _cancel_actor(self, actor: bytes, now: float) -> Out:
-        owner = f"actor:{actor.hex()}"
-        out: Out = []
-        for key in [key for key in self.leases.demands if key[0] == owner]:
-            lease = self.leases.cancel(*key)
-            if lease is not None:
-                out += self._end(lease.id, now)
-        return out
 
     # -- the rest ---------------------------------------------------------------------------------
 

@@ -56,4 +56,13 @@ class ReleaseLease:
     lease: int
 
 
-Instruction = Send | HandlesGone | WantActor | CancelActorLease | ReleaseLease
+@dataclass(frozen=True, slots=True)
+class HoldFor:
+    """Hold these refs in an actor's name, for its checkpoint; let go of those of the one before."""
+
+    actor: bytes
+    taken: list[bytes]
+    released: list[bytes]
+
+
+Instruction = Send | HandlesGone | WantActor | CancelActorLease | ReleaseLease | HoldFor

@@ -195,7 +195,8 @@ class ExecutorPool:
             record.busy_since = self.node.now()
             self.by_lease[msg.lease] = record
             assert record.line is not None
-            record.line.send(m.BecomeActor(msg.lease, msg.spec, msg.incarnation, gpus))
+            become = m.BecomeActor(msg.lease, msg.spec, msg.incarnation, gpus, msg.checkpoint)
+            record.line.send(become)
             self.node.up(
                 self.node.name,
                 m.LeaseStarted(msg.lease, record.name, record.address, record.pid, gpus),

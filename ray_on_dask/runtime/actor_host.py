@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.runtime import arguments, current, job_environment, output
+from ray_on_dask.runtime.checkpoints import ByChoice, ByInterval, checkpoints_of
 from ray_on_dask.runtime.interrupts import gone
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
@@ -48,6 +49,8 @@ class ActorHost:
         #: Whether the main thread has still to make the instance.
         self.wants_main = True
         self.exiting = ""
+        self._saved = message.checkpoint
+        self._checkpoints: ByInterval | ByChoice | None = None
         self.calls_done = 0
         self._calls: deque[tuple[Channel, m.Task]] = deque()
         self._pools: dict[str, ThreadPoolExecutor] = {}
@@ -91,7 +94,12 @@ class ActorHost:
             if spec.is_async:
                 self._start_loop()
             self.instance = cls.__new__(cls)  # so that `current_actor` works in `__init__`
-            executor.execution.call(self.instance.__init__, args, kwargs)
+            self._checkpoints = kept = checkpoints_of(self, cls)
+            if kept is None or not (self._saved and kept.replaces_init):
+                executor.execution.call(self.instance.__init__, args, kwargs)
+            if kept is not None and self._saved:
+                kept.restore(self._saved)
+                self._saved = b""
             if type(self.instance).__repr__ is not object.__repr__:
                 self.repr = repr(self.instance)
                 output.rename(self.repr)
@@ -212,6 +220,8 @@ class ActorHost:
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, True)
         self.calls_done += 1
+        if self._checkpoints is not None:
+            self._checkpoints.after_call()
         return m.Result(task.id, m.DONE, values, seconds)
 
     def _failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
@@ -219,6 +229,8 @@ class ActorHost:
         self.executor.events.ran(task, wall, seconds, False)
         if isinstance(error, ActorExit | SystemExit):
             self.leave(error)
+        if self._checkpoints is not None:
+            self._checkpoints.after_call()
         return self.executor.execution.failed(task, error, seconds)
 
     def _run_threaded(self, channel: Channel, task: m.Task) -> None:

@@ -19,6 +19,18 @@ from typing import Any, Union, get_args
 
 import msgspec
 
+from ray_on_dask.wire.actor_messages import (
+    ActorExiting as ActorExiting,
+    ActorReady as ActorReady,
+    ActorState as ActorState,
+    ActorStillborn as ActorStillborn,
+    BecomeActor as BecomeActor,
+    CreateActor as CreateActor,
+    KillActor as KillActor,
+    SaveCheckpoint as SaveCheckpoint,
+    StartActor as StartActor,
+    WatchActor as WatchActor,
+)
 from ray_on_dask.wire.group_messages import (
     CreateGroup as CreateGroup,
     GroupState as GroupState,
@@ -221,89 +233,6 @@ class FreeRefs(msgspec.Struct, frozen=True, array_like=True, tag=49):
     ids: list[bytes]
 
 
-# -- actors ------------------------------------------------------------------------------
-
-
-class CreateActor(msgspec.Struct, frozen=True, array_like=True, tag=60):
-    """Owner to control store."""
-
-    spec: ActorSpec
-
-
-class StartActor(msgspec.Struct, frozen=True, array_like=True, tag=61):
-    """Control store to node: find an executor and make it this actor."""
-
-    lease: int
-    spec: ActorSpec
-    incarnation: int
-    job: int
-    config: JobConfig
-
-
-class BecomeActor(msgspec.Struct, frozen=True, array_like=True, tag=62):
-    """Node to executor."""
-
-    lease: int
-    spec: ActorSpec
-    incarnation: int
-    gpus: list[int] = []
-
-
-class ActorReady(msgspec.Struct, frozen=True, array_like=True, tag=63):
-    """Executor to control store: `__init__` is done, or failed with `error`."""
-
-    actor: bytes
-    incarnation: int
-    error: bytes = b""
-
-
-class ActorState(msgspec.Struct, frozen=True, array_like=True, tag=64):
-    """Control store to whom has asked: where the actor is, or how it ended."""
-
-    actor: bytes
-    #: "PENDING", "ALIVE", "RESTARTING", "DEAD".
-    state: str
-    incarnation: int = 0
-    process: str = ""
-    #: As in `Granted`.
-    address: str = ""
-    node: str = ""
-    #: Pickled exception for calls that cannot be made any more.
-    error: bytes = b""
-    max_task_retries: int = 0
-    #: Of one that restarts: how its last process ended.
-    reason: str = ""
-
-
-class WatchActor(msgspec.Struct, frozen=True, array_like=True, tag=65):
-    """Process to control store: tell me about this actor, now and at each change."""
-
-    actor: bytes
-
-
-class KillActor(msgspec.Struct, frozen=True, array_like=True, tag=66):
-    """Process to control store to node: end it."""
-
-    actor: bytes
-    no_restart: bool = True
-    reason: str = ""
-
-
-class ActorExiting(msgspec.Struct, frozen=True, array_like=True, tag=67):
-    """Executor to control store: the actor ends of its own will (`exit_actor`)."""
-
-    actor: bytes
-    incarnation: int
-    reason: str = ""
-
-
-class ActorStillborn(msgspec.Struct, frozen=True, array_like=True, tag=68):
-    """Owner to control store: the actor cannot be made, an argument has failed."""
-
-    spec: ActorSpec
-    error: bytes
-
-
 # -- questions, logs, events -----------------------------------------------------------------
 
 
@@ -368,7 +297,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     Sealed, FreeObjects, SpaceFreed, OwnerGone,
     Open, Opened, Closed, Pressure, Viewed, NeedRoom, Room, TookRoom,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,
-    ActorExiting, ActorStillborn,
+    ActorExiting, ActorStillborn, SaveCheckpoint,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
     Relay,

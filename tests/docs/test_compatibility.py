@@ -135,7 +135,11 @@ def test_what_has_no_effect_is_read_nowhere() -> None:
 
 # -- options ---------------------------------------------------------------------------
 
-OLD = {"num_return_vals": "num_returns", "num_custom_resource": "resources"}
+OLD = {
+    "num_return_vals": "num_returns",
+    "num_custom_resource": "resources",
+    "max_reconstructions": "max_restarts",
+}
 KINDS: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "tasks": (options.TASK_OPTIONS, options.task_options, options.task_overrides),
     "actors": (options.ACTOR_OPTIONS, options.actor_options, options.actor_overrides),
