@@ -61,14 +61,38 @@ def _reduce_code(code: types.CodeType) -> Any:
 
 _OURS: dict[type, Reducer] = {types.CodeType: _reduce_code}
 
-# -- tensors ----------------------------------------------------------------------
-
-
 def _optional_reducers() -> dict[type, Reducer]:
+    reducers: dict[type, Reducer] = {}
     torch = sys.modules.get("torch")
-    if torch is None or "Tensor" not in vars(torch):
-        return {}
-    return {torch.Tensor: _reduce_tensor}
+    if torch is not None and "Tensor" in vars(torch):
+        reducers[torch.Tensor] = _reduce_tensor
+    dask = sys.modules.get("distributed.client")
+    if dask is not None and "Future" in vars(dask):
+        reducers[dask.Future] = _reduce_future
+    return reducers
+
+
+# -- Dask futures -----------------------------------------------------------------
+
+
+def _reduce_future(future: Any) -> Any:
+    """A Dask future travels with a ref that keeps it, and so its key, where it came from."""
+    from ray_on_dask.runtime import current
+    from ray_on_dask.serialization import current_refs
+
+    if current.process is None or current_refs() is None or future.client is None:
+        return future.__reduce__()
+    return restore_future, (future.key, current.process.interop.keeper(future))
+
+
+def restore_future(key: Any, keeper: Any) -> Any:
+    """What a pickled Dask future becomes in the process that it has come to."""
+    from ray_on_dask.runtime import current
+
+    return current.require().interop.future_of_key(key, keeper)
+
+
+# -- tensors ----------------------------------------------------------------------
 
 
 def _reduce_tensor(tensor: Any) -> Any:

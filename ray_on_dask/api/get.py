@@ -81,7 +81,7 @@ def _ref(value: Any, process: Any) -> Any:
     if isinstance(value, ObjectRef):
         return value
     if is_dask_future(value):
-        return process.as_ref(value)
+        return process.as_awaited_ref(value)
     raise TypeError(
         f"Attempting to call `get` on the value {value!r}, which is not an ray.ObjectRef. "
         "Pass an ObjectRef, or a list of them."
@@ -94,7 +94,7 @@ def _other(value: Any, process: Any, timeout: float | None) -> Any:
     if isinstance(value, ObjectRefGenerator):
         return value
     if is_dask_future(value):
-        return process.getting.get_one(process.as_ref(value), timeout)
+        return process.getting.get_one(process.as_awaited_ref(value), timeout)
     raise ValueError(
         f"Invalid type of object refs, {type(value)}, is given. 'object_refs' must either be an "
         "ObjectRef or a list of ObjectRefs."

@@ -83,7 +83,7 @@ def _as_refs(given: Any, process: Any) -> list[Any]:
         if isinstance(ref, ObjectRef | ObjectRefGenerator):
             refs.append(ref)
         elif is_dask_future(ref):
-            refs.append(process.as_ref(ref))
+            refs.append(process.as_awaited_ref(ref))
         else:
             raise TypeError(
                 f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}"

@@ -108,6 +108,9 @@ class Questions:
     def _about_objects(self, sender: str, limit: int = 10_000) -> list[dict[str, Any]]:
         return self.store.directory.entries(limit)
 
+    def _about_is_known(self, sender: str, id: bytes) -> bool:
+        return id in self.store.directory
+
     def _about_actors(self, sender: str) -> list[dict[str, Any]]:
         return overview.actors(self.store)
 

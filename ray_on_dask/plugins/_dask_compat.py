@@ -1,4 +1,4 @@
-"""Everything of `distributed` that is not public: one function each, and nowhere else.
+"""Everything of `distributed` and `dask` that is not public: one function each, and nowhere else.
 
 What has to do with the size of a cluster is in `_dask_compat_size`, for length alone.
 
@@ -134,15 +134,17 @@ def release_objects(scheduler: Any, keys: Iterable[str]) -> None:
             scheduler.client_releases_keys(keys=known, client=CLIENT)
 
 
-def want_object(scheduler: Any, key: str, client: str) -> None:
-    """A real client wants a key of ours too."""
+def want_object(scheduler: Any, key: Any, client: str) -> None:
+    """A real client wants a key too."""
     scheduler.client_desires_keys(keys=[key], client=client)
 
 
 def running_tasks(scheduler: Any, address: str) -> int:
-    """Tasks of Dask's own that a worker has been given."""
+    """Tasks of Dask's own that a worker has been given; those that have seceded do not count."""
     state = scheduler.workers.get(address)
-    return 0 if state is None else min(len(state.processing), state.nthreads)
+    if state is None:
+        return 0
+    return min(len(state.processing) - len(state.long_running), int(state.nthreads))
 
 
 def keep_awake(scheduler: Any) -> None:
@@ -346,11 +348,32 @@ def drop_figures(worker: Any) -> None:
         del worker.metrics[name]
 
 
+def worker_plugin(worker: Any, name: str) -> Any:
+    """A worker's plugin of that name, or None."""
+    return worker.plugins.get(name)
+
+
+def secede(worker: Any, key: Any) -> None:
+    """A coroutine that runs as this task waits from now on, and takes no thread's place."""
+    from distributed.worker_state_machine import SecedeEvent
+
+    worker.loop.add_callback(
+        worker.handle_stimulus,
+        SecedeEvent(key=key, compute_duration=0.0, stimulus_id=f"{CLIENT}-secede"),
+    )
+
+
+def is_wanted(worker: Any, key: Any) -> bool:
+    """Whether anybody still wants the outcome of a task that runs on this worker."""
+    task = worker.state.tasks.get(key)
+    return task is not None and task.state not in ("cancelled", "forgotten", "released")
+
+
 # -- client ------------------------------------------------------------------------------------
 
 
-def future_of_key(client: Any, key: str) -> Any:
-    """A future of a key that the client wants already."""
+def future_of_key(client: Any, key: Any) -> Any:
+    """A future of a key; to be made before the client wants it, or its state may be missed."""
     from distributed import Future
 
     return Future(key, client)
@@ -359,3 +382,19 @@ def future_of_key(client: Any, key: str) -> Any:
 def ask_scheduler(client: Any, name: str, **args: Any) -> Any:
     """Call one of our RPC handlers, from a client of any kind, blocking."""
     return client.sync(getattr(client.scheduler, name), **args)
+
+
+# -- graphs ------------------------------------------------------------------------------------
+
+
+def graph_of(expression: Any) -> Any:
+    """The graph of an expression, optimized."""
+    graph = getattr(expression, "_optimized_dsk", None)
+    return expression.__dask_graph__() if graph is None else graph
+
+
+def graph_nodes(graph: Any) -> dict[Any, Any]:
+    """A graph in Dask's one form of today: each key a `Task`, a `DataNode` or an `Alias`."""
+    from dask._task_spec import convert_legacy_graph
+
+    return dict(convert_legacy_graph(graph))

@@ -70,6 +70,8 @@ class NodeManager:
         self.ip = options.ip or socket.gethostbyname(socket.gethostname())
         self.cpus = max(1, options.resources.get("CPU", 0) // 10_000)
         self.closing = False
+        #: Reads and writes objects for Dask's own tasks in this process, once any has needed it.
+        self.guest: Any = None
         #: The loop that it runs on.
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lines: dict[str, Line] = {}
@@ -143,9 +145,10 @@ class NodeManager:
             del self.lines[line.process]
         if line.kind == "node":
             self.store.process_gone(line.process, 0)
-        elif line.kind == "driver":
-            self.store.process_gone(line.process, line.pid)
-            self.up(self.name, m.Lost(line.process, "the driver has exited"))
+        elif line.kind in ("driver", "guest"):
+            here = line.pid == os.getpid()  # this process lives on, and so does its count of bytes
+            self.store.process_gone(line.process, 0 if here else line.pid)
+            self.up(self.name, m.Lost(line.process, f"the {line.kind} has exited"))
         elif line.kind == "executor" and line.process in self.pool.executors:
             self.pool.kill(line.process, "")  # it lives, but nobody can talk to it any more
 
@@ -210,6 +213,8 @@ class NodeManager:
         self.closing = True
         if self._server is not None:
             self._server.close()
+        if self.guest is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.guest.close)
         self.relay.close()
         self.store.close()
         await self.zygote.close()

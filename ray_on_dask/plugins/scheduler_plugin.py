@@ -22,6 +22,7 @@ from ray_on_dask.plugins import _dask_compat as dask, dashboard, local_nodes, me
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
+from ray_on_dask.plugins.kept_refs import HOLDER, KeptRefs
 from ray_on_dask.plugins.records import Records
 from ray_on_dask.wire import messages as m
 
@@ -62,8 +63,8 @@ class ControlPlugin(SchedulerPlugin):
         self.started: asyncio.Event | None = None
         #: What keeps workers from being nodes, for people: {worker: why}.
         self.failures: dict[str, str] = {}
-        #: Dask keys of stored objects, by id in hex digits.
-        self._keys: dict[str, str] = {}
+        #: Refs in Dask graphs.
+        self.kept = KeptRefs(lambda message: self.up(HOLDER, message))
         #: Messages to nodes of other processes, for the end of this turn of the loop.
         self._down: dict[str, list[tuple[str, bytes]]] = {}
         self.scheduler: Any = None
@@ -115,7 +116,8 @@ class ControlPlugin(SchedulerPlugin):
             "session_name": self.session["session_name"], "scheduler_address": scheduler.address,
         }  # fmt: skip
         self.elastic = Elastic(scheduler, self.store, self._addresses, self._dispatch)
-        dask.on_rpc(scheduler, {"rod_info": self.info, "rod_want": self.want})
+        rpc: dict[str, Any] = {"rod_info": self.info, "rod_want": self.want, "rod_keep": self.keep}
+        dask.on_rpc(scheduler, rpc)
         dask.on_stream(
             scheduler,
             {
@@ -177,7 +179,7 @@ class ControlPlugin(SchedulerPlugin):
 
     def restart(self, scheduler: Any) -> None:
         """`Client.restart`: Dask has forgotten all keys, and the workers are about to go."""
-        self._keys.clear()
+        self.kept.clear()
         if self.store is not None:
             for name in list(self._addresses):
                 self.store.leases.drain_node(name)
@@ -199,6 +201,15 @@ class ControlPlugin(SchedulerPlugin):
         if self.records is not None:
             self.records.show_past(self._addresses)
 
+    def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+        """A key of Dask's has changed its state: of interest is what it forgets."""
+        if finish == "forgotten":
+            self.kept.forgotten(key)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """A Dask client is gone; its keys are forgotten by now, if nobody else wants them."""
+        self.kept.client_gone(client, scheduler.tasks)
+
     # -- keys -------------------------------------------------------------------------------
 
     def on_objects(
@@ -212,9 +223,6 @@ class ControlPlugin(SchedulerPlugin):
 
     def objects(self, worker: str, sizes: dict[str, int], gone: Iterable[str]) -> None:
         """Some objects of a worker are keys from now on, others are no more."""
-        self._keys.update({key.rpartition("-")[2]: key for key in sizes})
-        for key in gone:
-            self._keys.pop(key.rpartition("-")[2], None)
         dask.register_objects(self.scheduler, worker, sizes)
         dask.release_objects(self.scheduler, gone)
 
@@ -323,13 +331,16 @@ class ControlPlugin(SchedulerPlugin):
             "nodes": self.store.questions._about_nodes(""),
         }
 
-    def want(self, id: str, wanter: str) -> str:
-        """A client wants a stored object as a Dask key; the key, "" if there is none yet."""
-        key = self._keys.get(id, "")
+    def want(self, key: Any, wanter: str) -> bool:
+        """A client wants a Dask key that another client of a session has passed on to it."""
         if key not in self.scheduler.tasks:
-            return ""
+            return False
         dask.want_object(self.scheduler, key, wanter)
-        return key
+        return True
+
+    def keep(self, ids: dict[Any, bytes], keeper: str) -> None:
+        """A client is about to submit Dask tasks that read these refs."""
+        self.kept.keep(ids, keeper)
 
     # -- time -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ray_on_dask.wire.messages import Located
 class StoredHandle:
     """An object of the store as Dask sees it.
 
-    `load` makes the value of it, in a Dask task; sent to another worker it carries the bytes.
+    Sent to another worker it carries the bytes; `load` makes the value of it.
     Its `sizeof` is small, for the bytes are not in the worker's own memory.
     """
 
@@ -36,11 +36,6 @@ class StoredHandle:
         from ray_on_dask.serialization import deserialize
 
         return deserialize(bytes(self.frame()))
-
-
-def load(handle: Any) -> Any:
-    """A Dask task: the value of a stored object, in the memory of the worker that it lies with."""
-    return handle.load() if isinstance(handle, StoredHandle) else handle
 
 
 @sizeof.register(StoredHandle)

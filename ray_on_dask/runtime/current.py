@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ray_on_dask.runtime.object_ref import Entry
     from ray_on_dask.runtime.process import Process
 
 #: The session of this process; None before `init` and after `shutdown`.
@@ -17,6 +18,8 @@ local: Any = None
 call: ContextVar[Any] = ContextVar("call", default=None)
 #: Why there is none where one was, for the error message.
 gone: str = ""
+#: Members of sessions for Dask's tasks, where this is a Dask worker (`runtime.guest`).
+guests: list[Process] = []
 
 
 def require() -> Any:
@@ -37,8 +40,17 @@ def set_process(new: Process | None) -> None:
     gone = ""
 
 
+def whose(entry: Entry) -> Process | None:
+    """The member that an entry is of, where there may be several in one process."""
+    for guest in guests:
+        if guest.references.known.get(entry.id) is entry:
+            return guest
+    return process
+
+
 def _after_fork() -> None:
     global process, gone
+    guests.clear()
     if process is not None:
         gone = (
             f"This process ({os.getpid()}) was forked from one that uses ray_on_dask. A "

@@ -1,23 +1,29 @@
 """Dask beside Ray in one process: futures of one as refs of the other.
 
-Dask is imported when it is first needed, in drivers as in executors.
+A Dask future becomes a ref by a small Dask task that depends on it: it runs where the value
+lies and writes it into that node's store, so the value does not come here. A ref becomes a Dask
+future by a task that waits for the ref on a worker, takes no thread there meanwhile, and reads it
+in place. In both directions Dask has a key with a way to make it from the start, so a graph may
+be built upon what is still to come. Dask is imported when it is first needed.
 """
 
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, ref_to
-from ray_on_dask.wire.messages import ERROR, FREED, INLINE, STORED, Value
+from ray_on_dask.runtime.storing import INLINE_MAX
+from ray_on_dask.wire.messages import ERROR, STORED, Located, Value
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.process import Process
 
-#: Seconds for a stored object to become a Dask key.
-KEY_TIMEOUT = 10.0
+#: Of the tasks that read and write: they are short, and others wait for them.
+PRIORITY = 1000
 
 
 class DaskInterop:
@@ -35,6 +41,8 @@ class DaskInterop:
         self._client = client
         self._own = False
         self._lock = threading.Lock()
+        #: {key of a Dask future: the ref to its value}, while there is one.
+        self._refs: WeakValueDictionary[Any, ObjectRef[Any]] = WeakValueDictionary()
 
     @property
     def client(self) -> Any:
@@ -51,76 +59,110 @@ class DaskInterop:
     # -- a ref of a Dask future ---------------------------------------------------------
 
     def ref_of_future(self, future: Any) -> ObjectRef[Any]:
-        """A ref to a Dask future's value, which is gathered here when it is there."""
+        """A ref to a Dask future's value, which is written to the store of the node that has it.
+
+        Errors and cancellations of the future are the ref's. As long as the ref lives, it is the
+        same one for the same key.
+        """
         if not _is_future(future):
             raise TypeError(f"an ObjectRef or a Dask future is expected, not {type(future)}")
+        ref = self._refs.get(future.key)
+        if ref is not None and ref._entry.kind != ERROR:
+            return ref
+        if future.client is None:
+            future.bind_client(self.client)
         entry = Entry(self.process.task_ids.next() + PUT_INDEX)
         entry.share().label = "dask"
-        ref = ref_to(entry)
+        ref = self._refs[future.key] = ref_to(entry)
         self.process.references.make_known(ref)
-        # The callback holds the future: its value stays in the cluster until it is here.
-        future.add_done_callback(lambda done: self._arrived(entry, done))
+        self._write(entry, future)
         return ref
 
-    def _arrived(self, entry: Entry, future: Any) -> None:
-        from ray_on_dask.error_serialization import dumps_error
+    @staticmethod
+    def check_may_wait(future: Any) -> None:
+        """`RuntimeError` if the future cannot come while the calling thread waits for it."""
+        client = getattr(future, "client", None)
+        if client is not None and client.asynchronous:
+            raise RuntimeError(
+                "This would block the event loop that the future's own client runs in, and so wait "
+                "for ever: await the future, or `await f.remote(future)`."
+            )
 
+    def _write(self, entry: Entry, future: Any) -> None:
+        from ray_on_dask.plugins.dask_tasks import write_value
+
+        written = future.client.submit(
+            write_value, future, entry.id, "dask", INLINE_MAX,
+            key=f"write_value-{entry.id.hex()}", pure=False, priority=PRIORITY,
+        )  # fmt: skip
+        # The callback holds both futures: the value stays in the cluster until it is written.
+        written.add_done_callback(lambda done, source=future: self._arrived(entry, done))
+
+    def _arrived(self, entry: Entry, written: Any) -> None:
         process = self.process
-        try:
-            value = self._value(entry, future.result())
-        except BaseException as error:  # a cancelled future raises CancelledError
-            value = Value(ERROR, dumps_error(error))
+        value = _outcome(written)
         with process.lock:
             process.references.complete(entry, value)
             process.send_out()
 
-    def _value(self, entry: Entry, value: Any) -> Value:
-        from ray_on_dask.runtime.storing import INLINE_MAX
-        from ray_on_dask.serialization import serialize, to_bytes
-
-        serialized = serialize(value)
-        if serialized.inner:
-            entry.share().inner = list(serialized.inner)
-        if serialized.size <= INLINE_MAX:
-            return Value(INLINE, to_bytes(serialized))
-        at = self.process.storing.write_result(entry.id, serialized, "dask")
-        return Value(STORED, b"", at)
-
     # -- a Dask future of a ref -----------------------------------------------------------
 
-    def dask_future(self, ref: ObjectRef[Any], client: Any = None) -> Any:
-        """A Dask future of a ref's value; waits for the value, and raises what `get` would.
-
-        A stored value does not pass through this process: a Dask task loads it where it lies.
-        """
-        process, client = self.process, client or self.client
-        process.getting.block_for([ref._entry], 1, None, first_error=True)
-        entry = ref._entry
-        if entry.kind in (ERROR, FREED) or entry.kind == INLINE:
-            return client.scatter(process.getting.get_one(ref, None), direct=True, hash=False)
-        from ray_on_dask.plugins._dask_compat import future_of_key
-        from ray_on_dask.plugins.stored_handle import load
-
-        process.references.promote(ref)
-        process.flush()
-        handle = future_of_key(client, self._key(ref, client))
-        future = client.submit(load, handle, pure=False)
-        # The object, and the key, stay until the value is loaded.
-        future.add_done_callback(lambda _, held=(ref, handle): None)
-        return future
-
-    def _key(self, ref: ObjectRef[Any], client: Any) -> str:
-        """The Dask key of a stored object, once it is one and `client` wants it."""
-        from ray_on_dask.exceptions import GetTimeoutError
+    def dask_futures(self, refs: Sequence[ObjectRef[Any]], client: Any = None) -> list[Any]:
+        """Dask futures of refs' values, which need not be there yet; they fail as `get` would."""
         from ray_on_dask.plugins._dask_compat import ask_scheduler
+        from ray_on_dask.plugins.dask_tasks import read_ref
 
-        deadline = time.monotonic() + KEY_TIMEOUT
-        while time.monotonic() < deadline:
-            key = ask_scheduler(client, "rod_want", id=ref._entry.id.hex(), wanter=client.id)
-            if key:
-                return str(key)
-            time.sleep(0.02)
-        raise GetTimeoutError(f"{ref!r} did not become a Dask key within {KEY_TIMEOUT:g} s.")
+        process, client = self.process, client or self.client
+        with process.lock:
+            for ref in refs:
+                process.references.promote(ref)
+        process.flush()
+        process.asking.sync()  # the directory is to know the refs before a worker asks for them
+        ids = {
+            f"read_ref-{ref._entry.id.hex()}{process.task_ids.next().hex()}": ref._entry.id
+            for ref in refs
+        }
+        ask_scheduler(client, "rod_keep", ids=ids, keeper=client.id)
+        where = self._addresses(refs)
+        return [
+            client.submit(
+                read_ref, id, key, key=key, pure=False, priority=PRIORITY, **where.get(id, {})
+            )
+            for key, id in ids.items()
+        ]
+
+    def _addresses(self, refs: Sequence[ObjectRef[Any]]) -> dict[bytes, dict[str, Any]]:
+        """Where tasks should run that read stored objects: on the Dask workers that have them."""
+        stored = [ref._entry for ref in refs if ref._entry.kind == STORED]
+        nodes = self.process.asking.ask("nodes") if stored else []
+        there = {x["name"]: x["address"] for x in nodes if x["alive"]}
+        return {
+            entry.id: {"workers": [there[entry.data.node]], "allow_other_workers": True}
+            for entry in stored
+            if entry.data.node in there
+        }
+
+    # -- Dask futures inside values -------------------------------------------------------
+
+    def keeper(self, future: Any) -> ObjectRef[Any]:
+        """A ref that keeps a Dask future of this process for as long as anybody has the ref."""
+        ref = self.process.storing.put(None)
+        ref._entry.share().keeps = future
+        return ref
+
+    def future_of_key(self, key: Any, keeper: ObjectRef[Any]) -> Any:
+        """The Dask future that has come with this keeper."""
+        from ray_on_dask.plugins import _dask_compat as dask
+
+        shared = keeper._entry.shared
+        if shared is not None and shared.keeps is not None:
+            return shared.keeps
+        client = self.client
+        future = dask.future_of_key(client, key)
+        future.ray_on_dask_keeper = keeper
+        if not dask.ask_scheduler(client, "rod_want", key=key, wanter=client.id):
+            future.cancel()  # it was cancelled, or Dask was restarted
+        return future
 
     def close(self) -> None:
         """Close the client, if it is our own."""
@@ -132,3 +174,26 @@ class DaskInterop:
 def _is_future(value: Any) -> bool:
     """Whether this is a Dask future; does not import Dask."""
     return hasattr(value, "add_done_callback") and hasattr(value, "key")
+
+
+def _outcome(written: Any) -> Value:
+    """What has become of a task that was to write a value; never raises.
+
+    The error is asked for, not raised: its traceback would hold the future, and the client
+    holds the error, so neither would ever go.
+    """
+    from ray_on_dask.error_serialization import dumps_error
+
+    try:
+        if written.status == "finished":
+            kind, data, at = written.result()
+            return Value(kind, data, Located(*at) if kind == STORED else None)
+        error = written.exception() if written.status == "error" else None
+    except BaseException as problem:  # the client was closed, the worker has just died
+        error = problem
+    if not isinstance(error, Exception) or type(error).__name__.endswith("CancelledError"):
+        from ray_on_dask.exceptions import TaskCancelledError
+
+        what = f": {error}" if error is not None else f" ({written.status})"
+        error = TaskCancelledError(error_message=f"The Dask future was cancelled{what}.")
+    return Value(ERROR, dumps_error(error))

@@ -213,6 +213,8 @@ class LocalSession:
         """A Dask future has no place here: `RaySystemError`."""
         return self.interop
 
+    as_awaited_ref = as_ref
+
     def ask(self, what: str, **args: Any) -> Any:
         """The answer to a question, as the control store gives it; [] for what is not kept."""
         return self.state(what, **args)

@@ -28,7 +28,9 @@ dropped: deque[Entry] = deque()
 class Shared:
     """The part of an entry that only objects known outside their process need."""
 
-    __slots__ = ("closed_views", "inner", "label", "owed", "promoted", "ref", "subscribed", "view")
+    __slots__ = (
+        "closed_views", "inner", "keeps", "label", "owed", "promoted", "ref", "subscribed", "view",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: Holds in the directory that this process has to release.
@@ -44,6 +46,8 @@ class Shared:
         self.closed_views: list[Any] = []
         self.ref: weak[ObjectRef[Any]] | None = None
         self.label = ""
+        #: Something of this process's that is to live as long as the object: a Dask future.
+        self.keeps: Any = None
 
 
 class Entry:
@@ -199,14 +203,17 @@ class ObjectRef(Generic[T]):
     def dask_future(self, client: Any = None) -> Any:
         """A `distributed.Future` of the value, for use in any Dask graph.
 
-        Waits for the value and places it in the cluster first.
+        The ref need not be ready: a graph may be built upon the future at once. What `get` would
+        raise, the future raises. Arrays are read-only views of shared memory in the worker on
+        whose host the object lies.
 
         Parameters
         ----------
         client : distributed.Client, optional
             Default: this session's own.
         """
-        return require().interop.dask_future(self, client)
+        (future,) = require().interop.dask_futures([self], client)
+        return future
 
     def __await__(self) -> Generator[Any, None, T]:
         return (yield from self.as_future().__await__())

@@ -228,6 +228,11 @@ class Process:
         ref: ObjectRef[Any] = self.interop.ref_of_future(arg)
         return ref
 
+    def as_awaited_ref(self, future: Any) -> ObjectRef[Any]:
+        """A ref for a Dask future that the calling thread is going to wait for."""
+        self.interop.check_may_wait(future)
+        return self.as_ref(future)
+
     # -- blocking ---------------------------------------------------------------------------
 
     def block(self, waiter: Waiter, entries: list[Entry], timeout: float | None) -> None:

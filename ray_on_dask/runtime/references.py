@@ -11,10 +11,12 @@ The process's lock is held by callers of every method whose docstring does not s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref as weak
 
+from ray_on_dask.runtime import current
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.wire.messages import (
     FREED,
@@ -48,6 +50,8 @@ class References:
         self.on_trial: list[Entry] | None = None
         #: Holds to be released: (id, how many).
         self._releases: list[tuple[bytes, int]] = []
+        #: Dropped entries of this member that another one of the same process came upon.
+        self.passed_on: deque[Entry] = deque()
 
     # -- refs come in --------------------------------------------------------------
 
@@ -290,11 +294,15 @@ class References:
     def drain(self) -> None:
         """Act upon the refs and views that have gone since the last call."""
         opening = self.process.storing.opening
-        while dropped:
+        while dropped or self.passed_on:
             try:
-                entry = dropped.popleft()
+                entry = dropped.popleft() if dropped else self.passed_on.popleft()
             except IndexError:
                 break
+            if current.guests and (member := current.whose(entry)) is not self.process:
+                if member is not None:
+                    member.references.passed_on.append(entry)
+                continue
             if entry.alive:
                 opening.view_died(entry)
             elif entry.tracked and not self._viewed(entry):
@@ -335,6 +343,7 @@ class References:
         if shared is not None:
             shared.promoted = False
             shared.inner = []
+            shared.keeps = None
 
     def free(self, refs: list[ObjectRef[Any]]) -> None:
         """Free the values at once, whoever holds refs to them (takes the lock)."""

@@ -37,7 +37,7 @@ _PLACEMENT_GROUPS = (
     "get_current_placement_group", "remove_placement_group",
 )  # fmt: skip
 _MODULES = (
-    "accelerators", "iter", "iter_metrics", "joblib", "metrics", "multiprocessing", "queue",
+    "accelerators", "dask", "iter", "iter_metrics", "joblib", "metrics", "multiprocessing", "queue",
     "scheduling_strategies", "state",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`init` with a Dask client or a cluster object, and Dask futures beside refs."""
+"""`init` with a Dask client or a cluster object."""
 
 from __future__ import annotations
 
@@ -96,52 +96,3 @@ def test_what_is_no_cluster_or_closed_is_refused(cluster: LocalCluster) -> None:
 def test_resources_with_a_cluster_are_refused(cluster: LocalCluster) -> None:
     with pytest.raises(ValueError, match="belong to the cluster"):
         ray.init(cluster, num_cpus=2)
-
-
-@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "stored"])
-def test_a_dask_future_is_an_argument(client: Client, size: int) -> None:
-    ray.init(client)
-    assert ray.get(total.remote(client.submit(np.ones, size)), timeout=30) == size
-
-
-def test_a_failed_dask_future_is_a_failed_ref(client: Client) -> None:
-    ray.init(client)
-
-    def fail() -> None:
-        raise KeyError("missing")
-
-    with pytest.raises(KeyError):
-        ray.get(total.remote(client.submit(fail)), timeout=30)
-
-
-@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "stored"])
-def test_a_ref_is_a_dask_future_that_outlives_it(client: Client, size: int) -> None:
-    """The object's space is used again when the ref is gone: Dask has a value of its own."""
-    ray.init(client)
-    ref = ray.put(np.ones(size))
-    future = ref.dask_future()
-    assert client.submit(np.sum, future).result(timeout=20) == size
-    del ref
-    others = [ray.put(np.zeros(size)) for _ in range(5)]
-    assert client.submit(np.sum, future, pure=False).result(timeout=20) == size
-    del others
-
-
-def test_a_dask_future_of_a_failed_ref_raises(client: Client) -> None:
-    ray.init(client)
-    with pytest.raises(ray.exceptions.RayTaskError):
-        total.remote(object()).dask_future()
-
-
-def test_an_executor_makes_dask_futures_and_imports_dask_only_then(client: Client) -> None:
-    ray.init(client)
-
-    @ray.remote
-    def task() -> tuple[bool, int]:
-        import sys
-
-        early = "distributed" in sys.modules
-        future = ray.put(np.ones(200_000)).dask_future()
-        return early, int(future.result(timeout=20).sum())
-
-    assert ray.get(task.remote(), timeout=40) == (False, 200_000)

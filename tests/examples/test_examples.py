@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+# It lasts as long as this process: it is to be there before leaks are looked for.
+resource_tracker.ensure_running()
+
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
-NAMES = ("_common", "digits_search", "stdlib_mapreduce")
+NAMES = ("_common", "digits_search", "frame_to_actors", "stdlib_mapreduce")
 
 Run = Callable[..., dict[str, Any]]
 
@@ -29,6 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield run
     for name in NAMES:
         sys.modules.pop(name, None)
+    gc.collect()  # a session's memory hangs on cycles
 
 
 def test_digits_search_scores_each_candidate_as_one_process_does(run: Run) -> None:
@@ -38,6 +44,15 @@ def test_digits_search_scores_each_candidate_as_one_process_does(run: Run) -> No
     assert result["scores"] == result["serial_scores"]
     assert result["tasks"] == 4 * (1 + 3)
     assert len(result["pids"]) >= 1
+    assert result["nodes"] == 1
+
+
+def test_frame_to_actors_finds_the_mistakes_that_pandas_finds(run: Run) -> None:
+    pytest.importorskip("pyarrow")  # Dask's DataFrames need it
+    result = run("frame_to_actors", "--partitions", "3", "--actors", "1")
+
+    assert result["mistakes"] == result["pandas_mistakes"]
+    assert sum(result["mistakes"].values()) > 0
     assert result["nodes"] == 1
 
 

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from distributed import Client, Future, Scheduler, Worker
+from distributed import Client, Future, Scheduler, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
-from ray_on_dask.plugins.stored_handle import StoredHandle, load
+from ray_on_dask.plugins.stored_handle import StoredHandle
 from ray_on_dask.serialization import serialize, to_bytes
 
 pytestmark = pytest.mark.timeout(60)
@@ -166,11 +166,12 @@ def test_a_client_makes_a_future_of_a_key_and_a_task_loads_it() -> None:
         dask.add_data(worker, {"a-1": handle([1, 2])})
         dask.register_objects(scheduler, worker.address, {"a-1": 100})
         async with Client(scheduler.address, asynchronous=True) as client:
-            dask.want_object(scheduler, "a-1", client.id)
             future = dask.future_of_key(client, "a-1")
             assert isinstance(future, Future)
+            dask.want_object(scheduler, "a-1", client.id)
+            await until(lambda: future.status == "finished")
             dask.release_objects(scheduler, ["a-1"])
-            assert await client.submit(load, future) == [1, 2]
+            assert await client.submit(lambda handle: handle.load(), future) == [1, 2]
             future.release()
             await until(lambda: "a-1" not in scheduler.tasks)
 
@@ -197,6 +198,54 @@ def test_running_dask_tasks_are_counted() -> None:
             await until(lambda: dask.running_tasks(scheduler, worker.address) == 1)
             await client.gather(futures)
         assert dask.running_tasks(scheduler, "tcp://127.0.0.1:1") == 0
+
+    run(test)
+
+
+async def seceding(key: str) -> bool:
+    """A task that counts no more, until a file tells it to go on or nobody wants it any more."""
+    worker = get_worker()
+    dask.secede(worker, key)
+    while dask.is_wanted(worker, key) and "go on" not in worker.data:
+        await asyncio.sleep(0.005)
+    return dask.is_wanted(worker, key)
+
+
+def test_a_coroutine_that_secedes_leaves_its_place_to_others() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        async with Client(scheduler.address, asynchronous=True) as client:
+            waiting = client.submit(seceding, "waits", key="waits")
+            await until(lambda: scheduler.workers[worker.address].long_running)
+            assert dask.running_tasks(scheduler, worker.address) == 0
+            assert await client.submit(abs, -1) == 1  # on the only thread
+            dask.add_data(worker, {"go on": 1})
+            assert await waiting
+
+    run(test)
+
+
+def test_a_coroutine_learns_that_nobody_wants_its_outcome_any_more() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        async with Client(scheduler.address, asynchronous=True) as client:
+            waiting = client.submit(seceding, "waits", key="waits")
+            await until(lambda: scheduler.workers[worker.address].long_running)
+            assert dask.is_wanted(worker, "waits")
+            waiting.release()
+            await until(lambda: not dask.is_wanted(worker, "waits"))
+            await until(lambda: "waits" not in worker.state.tasks)
+
+    run(test)
+
+
+def test_a_workers_plugin_is_found_by_its_name() -> None:
+    class Named(WorkerPlugin):
+        name = "named"
+
+    async def test(scheduler: Any, worker: Any) -> None:
+        plugin = Named()
+        await worker.plugin_add(plugin)
+        assert dask.worker_plugin(worker, "named") is plugin
+        assert dask.worker_plugin(worker, "other") is None
 
     run(test)
 
@@ -333,3 +382,17 @@ def test_a_worker_with_the_only_copy_of_an_object_of_ours_is_known() -> None:
         assert not dask_size.has_only_copies(scheduler, worker.address)
 
     run(test)
+
+
+def test_graphs_of_all_forms_have_tasks_data_and_aliases() -> None:
+    from dask import delayed
+
+    nodes = dask.graph_nodes({"a": -1, "b": "a", "c": (abs, "a")})
+    assert {key: type(node).__name__ for key, node in nodes.items()} == {
+        "a": "DataNode", "b": "Alias", "c": "Task",
+    }  # fmt: skip
+    assert nodes["a"].value == -1 and nodes["b"].target == "a"
+    assert nodes["c"].dependencies == {"a"} and nodes["c"]({"a": -1}) == 1
+    value = delayed(abs)(-1)
+    (task,) = dask.graph_nodes(dask.graph_of(value)).values()
+    assert task({}) == 1
