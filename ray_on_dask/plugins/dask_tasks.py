@@ -66,14 +66,17 @@ async def read_ref(id: bytes, key: str) -> Any:
     guest, ref = await loop.run_in_executor(
         None, _ask_for, node, id, lambda _: loop.call_soon_threadsafe(arrived.set)
     )
-    while not arrived.is_set():
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(arrived.wait(), LOOK_EVERY)
-        if guest.closing:
-            raise LocalRayletDiedError("The node that waited for the ref's value was shut down.")
-        if not dask.is_wanted(worker, key):
-            raise Reschedule  # nobody looks at it, unless somebody wants it again just now
-    return await loop.run_in_executor(None, _read, guest, ref)
+    try:
+        while not arrived.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(arrived.wait(), LOOK_EVERY)
+            if guest.closing:
+                raise LocalRayletDiedError("The node that waited for the value was shut down.")
+            if not dask.is_wanted(worker, key):
+                raise Reschedule  # nobody looks at it, unless somebody wants it again just now
+        return await loop.run_in_executor(None, guest.getting.value, ref._entry)
+    finally:
+        del ref  # an error's traceback would keep it
 
 
 def _ask_for(
@@ -83,6 +86,7 @@ def _ask_for(
     guest = guest_of(node)
     ref = guest.references.received(id)
     if not guest.asking.ask("is_known", id=id):
+        del ref  # the error's traceback would keep it
         raise ObjectLostError(
             id.hex(), detail="Dask made a task again whose ref nobody holds any more: keep the "
             "ref, or its dask_future(), for as long as the graph is computed."
@@ -91,10 +95,3 @@ def _ask_for(
         guest.references.when_ready(ref._entry, ready)
     guest.flush()
     return guest, ref
-
-
-def _read(guest: Guest, ref: ObjectRef[Any]) -> Any:
-    try:
-        return guest.getting.value(ref._entry)
-    finally:
-        del ref

@@ -49,8 +49,10 @@ def nothing_is_left(cluster: LocalCluster) -> None:
     def left() -> dict[str, Any]:
         gc.collect()
         store = cluster.scheduler.extensions["ray_on_dask"].store
+        stats = store.directory.stats()
         return {"keys": sorted(map(str, cluster.scheduler.tasks)),
-                **{k: v for k, v in store.directory.stats().items() if v}}  # fmt: skip
+                **({"objects": store.directory.entries()} if stats["entries"] else {}),
+                **{k: v for k, v in stats.items() if v}}  # fmt: skip
 
     end = time.monotonic() + 15
     while left() != {"keys": []}:
