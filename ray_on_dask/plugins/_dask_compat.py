@@ -348,27 +348,6 @@ def drop_figures(worker: Any) -> None:
         del worker.metrics[name]
 
 
-def worker_plugin(worker: Any, name: str) -> Any:
-    """A worker's plugin of that name, or None."""
-    return worker.plugins.get(name)
-
-
-def secede(worker: Any, key: Any) -> None:
-    """A coroutine that runs as this task waits from now on, and takes no thread's place."""
-    from distributed.worker_state_machine import SecedeEvent
-
-    worker.loop.add_callback(
-        worker.handle_stimulus,
-        SecedeEvent(key=key, compute_duration=0.0, stimulus_id=f"{CLIENT}-secede"),
-    )
-
-
-def is_wanted(worker: Any, key: Any) -> bool:
-    """Whether anybody still wants the outcome of a task that runs on this worker."""
-    task = worker.state.tasks.get(key)
-    return task is not None and task.state not in ("cancelled", "forgotten", "released")
-
-
 # -- client ------------------------------------------------------------------------------------
 
 
@@ -382,19 +361,3 @@ def future_of_key(client: Any, key: Any) -> Any:
 def ask_scheduler(client: Any, name: str, **args: Any) -> Any:
     """Call one of our RPC handlers, from a client of any kind, blocking."""
     return client.sync(getattr(client.scheduler, name), **args)
-
-
-# -- graphs ------------------------------------------------------------------------------------
-
-
-def graph_of(expression: Any) -> Any:
-    """The graph of an expression, optimized."""
-    graph = getattr(expression, "_optimized_dsk", None)
-    return expression.__dask_graph__() if graph is None else graph
-
-
-def graph_nodes(graph: Any) -> dict[Any, Any]:
-    """A graph in Dask's one form of today: each key a `Task`, a `DataNode` or an `Alias`."""
-    from dask._task_spec import convert_legacy_graph
-
-    return dict(convert_legacy_graph(graph))

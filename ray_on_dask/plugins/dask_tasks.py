@@ -14,7 +14,7 @@ from typing import Any
 from distributed import Reschedule, get_worker
 
 from ray_on_dask.exceptions import LocalRayletDiedError, ObjectLostError, RaySystemError
-from ray_on_dask.plugins import _dask_compat as dask
+from ray_on_dask.plugins import _dask_compat_tasks as dask
 from ray_on_dask.runtime.guest import Guest, guest_of
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef
 from ray_on_dask.serialization import serialize, to_bytes

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from distributed import Client, Future, Scheduler, Worker, get_worker
+from distributed import Client, Future, Scheduler, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
@@ -202,54 +202,6 @@ def test_running_dask_tasks_are_counted() -> None:
     run(test)
 
 
-async def seceding(key: str) -> bool:
-    """A task that counts no more, until a file tells it to go on or nobody wants it any more."""
-    worker = get_worker()
-    dask.secede(worker, key)
-    while dask.is_wanted(worker, key) and "go on" not in worker.data:
-        await asyncio.sleep(0.005)
-    return dask.is_wanted(worker, key)
-
-
-def test_a_coroutine_that_secedes_leaves_its_place_to_others() -> None:
-    async def test(scheduler: Any, worker: Any) -> None:
-        async with Client(scheduler.address, asynchronous=True) as client:
-            waiting = client.submit(seceding, "waits", key="waits")
-            await until(lambda: scheduler.workers[worker.address].long_running)
-            assert dask.running_tasks(scheduler, worker.address) == 0
-            assert await client.submit(abs, -1) == 1  # on the only thread
-            dask.add_data(worker, {"go on": 1})
-            assert await waiting
-
-    run(test)
-
-
-def test_a_coroutine_learns_that_nobody_wants_its_outcome_any_more() -> None:
-    async def test(scheduler: Any, worker: Any) -> None:
-        async with Client(scheduler.address, asynchronous=True) as client:
-            waiting = client.submit(seceding, "waits", key="waits")
-            await until(lambda: scheduler.workers[worker.address].long_running)
-            assert dask.is_wanted(worker, "waits")
-            waiting.release()
-            await until(lambda: not dask.is_wanted(worker, "waits"))
-            await until(lambda: "waits" not in worker.state.tasks)
-
-    run(test)
-
-
-def test_a_workers_plugin_is_found_by_its_name() -> None:
-    class Named(WorkerPlugin):
-        name = "named"
-
-    async def test(scheduler: Any, worker: Any) -> None:
-        plugin = Named()
-        await worker.plugin_add(plugin)
-        assert dask.worker_plugin(worker, "named") is plugin
-        assert dask.worker_plugin(worker, "other") is None
-
-    run(test)
-
-
 def test_a_scheduler_that_is_kept_awake_is_not_idle() -> None:
     async def test(scheduler: Any, worker: Any) -> None:
         scheduler.idle_since = 1.0
@@ -382,17 +334,3 @@ def test_a_worker_with_the_only_copy_of_an_object_of_ours_is_known() -> None:
         assert not dask_size.has_only_copies(scheduler, worker.address)
 
     run(test)
-
-
-def test_graphs_of_all_forms_have_tasks_data_and_aliases() -> None:
-    from dask import delayed
-
-    nodes = dask.graph_nodes({"a": -1, "b": "a", "c": (abs, "a")})
-    assert {key: type(node).__name__ for key, node in nodes.items()} == {
-        "a": "DataNode", "b": "Alias", "c": "Task",
-    }  # fmt: skip
-    assert nodes["a"].value == -1 and nodes["b"].target == "a"
-    assert nodes["c"].dependencies == {"a"} and nodes["c"]({"a": -1}) == 1
-    value = delayed(abs)(-1)
-    (task,) = dask.graph_nodes(dask.graph_of(value)).values()
-    assert task({}) == 1

@@ -85,10 +85,10 @@ def _graph(dsk: Any, common: dict[str, Any]) -> tuple[dict[Any, Any], dict[Any, 
     """The graph in Dask's one form of today, and the options of those tasks that have some."""
     import dask
 
-    from ray_on_dask.plugins import _dask_compat
+    from ray_on_dask.plugins import _dask_compat_tasks
 
     if not isinstance(dsk, Mapping):
-        dsk = _dask_compat.graph_of(dsk)
+        dsk = _dask_compat_tasks.graph_of(dsk)
     everywhere = {**common, **dask.get_annotations().get("ray_remote_args", {})}
     options: dict[Any, dict[str, Any]] = {}
     for layer in getattr(dsk, "layers", {}).values():
@@ -98,7 +98,7 @@ def _graph(dsk: Any, common: dict[str, Any]) -> tuple[dict[Any, Any], dict[Any, 
         special = annotations.get("ray_remote_args")
         if special:
             options |= {key: {**everywhere, **special} for key in layer.get_output_keys()}
-    graph = _dask_compat.graph_nodes(dsk)
+    graph = _dask_compat_tasks.graph_nodes(dsk)
     if everywhere:
         options = {**dict.fromkeys(graph, everywhere), **options}
     return graph, options
