@@ -61,6 +61,7 @@ def _reduce_code(code: types.CodeType) -> Any:
 
 _OURS: dict[type, Reducer] = {types.CodeType: _reduce_code}
 
+
 def _optional_reducers() -> dict[type, Reducer]:
     reducers: dict[type, Reducer] = {}
     torch = sys.modules.get("torch")

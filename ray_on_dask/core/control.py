@@ -165,7 +165,8 @@ class ControlStore:
         for member in [x for x in self.members.values() if x.node == name]:
             out += self.lost(m.Lost(member.name, f"its node died ({reason})"), now)
         for lease in gone:
-            out.append(i.Send(lease.demand.owner, m.LeaseLost(lease.id, f"node died: {reason}")))
+            word = m.LeaseLost(lease.id, f"its node died ({reason})", m.UNKNOWN)
+            out.append(i.Send(lease.demand.owner, word))
         out += self.actors.node_lost(name, now, reason)
         out += self.directory.node_lost(name)
         # Last: by then owners know what has become of actors and leases.

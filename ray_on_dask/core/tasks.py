@@ -25,7 +25,7 @@ from ray_on_dask.core.task_records import (
     RecallTasks as RecallTasks,
     SendDemand as SendDemand,
 )
-from ray_on_dask.wire.messages import SchedulingClass
+from ray_on_dask.wire.messages import UNKNOWN, SchedulingClass
 
 #: Seconds of work to keep aboard a lease.
 AHEAD = 0.05
@@ -122,6 +122,8 @@ class Tasks:
         group = self.classes[owned.key]
         out: list[Instruction] = []
         aboard, owned.aboard = list(owned.aboard.values()), {}
+        if running == UNKNOWN and aboard:
+            running = aboard[0].task.id  # they run in order
         group.aboard -= len(aboard)
         for task in reversed(aboard):
             if task.task.id == running:

@@ -24,6 +24,7 @@ def check(scheduler: Any) -> list[str]:
             "stream_handlers", "handlers", "extensions", "worker_send", "update_data",
             "client_desires_keys", "client_releases_keys", "http_application", "idle_since",
             "task_prefixes", "adaptive_target", "retire_workers", "workers_to_close",
+            "remove_worker",
         )
         if not hasattr(scheduler, name)
     ]  # fmt: skip
@@ -79,6 +80,11 @@ def send_to_worker(scheduler: Any, address: str, message: dict[str, Any]) -> boo
     return True
 
 
+async def remove_worker(scheduler: Any, address: str) -> None:
+    """A worker is dead, whatever its connection says: nothing is waited for from it any more."""
+    await scheduler.remove_worker(address=address, stimulus_id="ray_on_dask-dead", close=True)
+
+
 def hurry_stream(scheduler: Any, address: str) -> None:
     """Send what goes to this worker at once, not every few milliseconds."""
     comm = scheduler.stream_comms.get(address)
@@ -89,6 +95,12 @@ def hurry_stream(scheduler: Any, address: str) -> None:
 def hurry_worker_stream(worker: Any) -> None:
     """The same for what this worker sends."""
     worker.batched_stream.interval = 0
+
+
+def has_lost_scheduler(worker: Any) -> bool:
+    """Whether the connection to the scheduler is gone, which is why the worker closes."""
+    stream = worker.batched_stream
+    return stream is None or stream.comm is None or bool(stream.comm.closed())
 
 
 def send_to_scheduler(worker: Any, message: dict[str, Any]) -> None:

@@ -79,9 +79,7 @@ async def read_ref(id: bytes, key: str) -> Any:
         del ref  # an error's traceback would keep it
 
 
-def _ask_for(
-    node: Any, id: bytes, ready: Callable[[Entry], Any]
-) -> tuple[Guest, ObjectRef[Any]]:
+def _ask_for(node: Any, id: bytes, ready: Callable[[Entry], Any]) -> tuple[Guest, ObjectRef[Any]]:
     """The ref, held, with `ready` to be called; `ObjectLostError` if nobody has it any more."""
     guest = guest_of(node)
     ref = guest.references.received(id)

@@ -208,9 +208,12 @@ class NodeManager:
         self.pool.reap(now)
         self.pool.watch_memory()
 
-    async def close(self) -> None:
-        """End every process of the node and remove its directories."""
+    async def close(self, why: str = "its node was closed") -> None:
+        """End every process of the node, tell drivers `why`, and remove its directories."""
         self.closing = True
+        for line in self.lines.values():
+            if line.kind == "driver":
+                line.send(m.Exit(False, why))
         if self._server is not None:
             self._server.close()
         if self.guest is not None:

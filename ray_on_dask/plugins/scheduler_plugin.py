@@ -24,6 +24,7 @@ from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.kept_refs import HOLDER, KeptRefs
 from ray_on_dask.plugins.records import Records
+from ray_on_dask.plugins.watch import NodeWatch
 from ray_on_dask.wire import messages as m
 
 logger = logging.getLogger("ray_on_dask")
@@ -72,9 +73,10 @@ class ControlPlugin(SchedulerPlugin):
         self.records: Records | None = None
         self._inbox: deque[tuple[str, Any]] = deque()
         self._working = False
-        self._addresses: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
         self._ticker: PeriodicCallback | None = None
         self.elastic: Elastic | None = None
+        self.watch = NodeWatch(self)
         self._drop_metrics: Callable[[], None] = lambda: None
 
     async def start(self, scheduler: Any) -> None:
@@ -115,14 +117,15 @@ class ControlPlugin(SchedulerPlugin):
         self.store.questions.session = {
             "session_name": self.session["session_name"], "scheduler_address": scheduler.address,
         }  # fmt: skip
-        self.elastic = Elastic(scheduler, self.store, self._addresses, self._dispatch)
+        self.elastic = Elastic(scheduler, self.store, self.addresses, self._dispatch)
+        self.watch.configure()
         rpc: dict[str, Any] = {"rod_info": self.info, "rod_want": self.want, "rod_keep": self.keep}
         dask.on_rpc(scheduler, rpc)
         dask.on_stream(
             scheduler,
             {
                 "rod-up": self.on_up, "rod-node": self.on_node, "rod-objects": self.on_objects,
-                "rod-failed": self.on_failed,
+                "rod-failed": self.on_failed, "rod-ping": self.watch.on_ping,
             },
         )  # fmt: skip
         self._ticker = PeriodicCallback(self.tick, TICK * 1000)
@@ -141,6 +144,7 @@ class ControlPlugin(SchedulerPlugin):
         """A worker says that it is a node now."""
         try:
             self.node_up(worker, dict(facts))
+            self.watch.liveness.heard(facts["name"], self.now())
         except Exception:
             logger.exception("node at %s could not join", worker)
 
@@ -151,17 +155,27 @@ class ControlPlugin(SchedulerPlugin):
     def node_up(self, address: str, facts: dict[str, Any]) -> None:
         """A node has joined."""
         assert self.store is not None
-        self._addresses[facts["name"]] = address
+        self.addresses[facts["name"]] = address
         dask.hurry_stream(self.scheduler, address)
         self._dispatch(self.store.node_up(NodeFacts(address=address, **facts), self.now()))
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """A Dask worker is there, at an address that a dead one may have had."""
+        self.watch.dead.discard(worker)
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """A Dask worker is gone, and with it its node."""
         self.failures.pop(worker, None)
-        for name, address in list(self._addresses.items()):
-            if address == worker and self.store is not None:
-                del self._addresses[name]
-                self._dispatch(self.store.node_down(name, "its Dask worker is gone", self.now()))
+        for name, address in list(self.addresses.items()):
+            if address == worker:
+                self.node_down(name, "its Dask worker is gone")
+
+    def node_down(self, name: str, reason: str) -> None:
+        """A node is gone, or counts as dead."""
+        self.addresses.pop(name, None)
+        self.watch.liveness.gone(name)
+        if self.store is not None:
+            self._dispatch(self.store.node_down(name, reason, self.now()))
 
     def log_event(self, topic: str, msg: Any) -> None:
         """A worker's status has changed: one that is about to close gets no more work."""
@@ -181,13 +195,13 @@ class ControlPlugin(SchedulerPlugin):
         """`Client.restart`: Dask has forgotten all keys, and the workers are about to go."""
         self.kept.clear()
         if self.store is not None:
-            for name in list(self._addresses):
+            for name in list(self.addresses):
                 self.store.leases.drain_node(name)
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """What each node has measured of itself, by its name."""
         return {
-            name: dask.figures(self.scheduler, address) for name, address in self._addresses.items()
+            name: dask.figures(self.scheduler, address) for name, address in self.addresses.items()
         }
 
     def metrics(self) -> list[Family]:
@@ -199,7 +213,7 @@ class ControlPlugin(SchedulerPlugin):
     def show_past(self) -> None:
         """The dashboard is opened for the first time."""
         if self.records is not None:
-            self.records.show_past(self._addresses)
+            self.records.show_past(self.addresses)
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
         """A key of Dask's has changed its state: of interest is what it forgets."""
@@ -231,7 +245,7 @@ class ControlPlugin(SchedulerPlugin):
     def on_up(self, worker: str = "", frames: Any = (), **_: Any) -> None:
         """Messages of the processes of a node on another process's loop."""
         try:
-            for sender, frame in frames:
+            for sender, frame in frames if worker not in self.watch.dead else ():
                 self._inbox.append((sender, m.decode(frame)))
             self._work()
         except Exception:
@@ -291,7 +305,7 @@ class ControlPlugin(SchedulerPlugin):
             if type(what) is Send:
                 self._send(what.to, what.message)
             elif type(what) is Record and self.records is not None:
-                self.records.take(what, self._addresses.get(what.node, ""))
+                self.records.take(what, self.addresses.get(what.node, ""))
 
     def _send(self, to: str, message: Any) -> None:
         assert self.store is not None
@@ -300,7 +314,7 @@ class ControlPlugin(SchedulerPlugin):
         if local is not None and local.loop is asyncio.get_running_loop():
             local.down(to, message)
             return
-        address = self._addresses.get(node)
+        address = self.addresses.get(node)
         if address is not None:
             if not self._down:
                 asyncio.get_running_loop().call_soon(self._flush)
@@ -354,13 +368,14 @@ class ControlPlugin(SchedulerPlugin):
         try:
             assert self.store is not None
             now = self.now()
-            for name, address in self._addresses.items():
+            for name, address in self.addresses.items():
                 busy = dask.running_tasks(self.scheduler, address)
                 self._dispatch(
                     self.store._settle(
                         self.store.leases.set_external(name, busy * 10_000, now), now
                     )
                 )
+            self.watch.tick(now)
             self._dispatch(self.store.tick(now))
             if self.elastic is not None:
                 self.elastic.tick()

@@ -18,6 +18,7 @@ from ray_on_dask.plugins.object_keys import ObjectKeys
 from ray_on_dask.plugins.relay import CONNECT
 from ray_on_dask.plugins.session_file import SessionFile
 from ray_on_dask.plugins.stored_handle import StoredHandle
+from ray_on_dask.plugins.watch import ControlWatch
 from ray_on_dask.wire import messages as m
 
 logger = logging.getLogger("ray_on_dask")
@@ -62,7 +63,9 @@ class NodePlugin(WorkerPlugin):
         node.dialer.connect = self.connect
         await node.start()
         local_nodes.nodes[node.name] = node
-        dask.on_stream(worker, {"rod-down": self.on_down})
+        self.watch = None if self.control is not None else ControlWatch(worker, node)
+        pong = self.watch.on_pong if self.watch is not None else _ignore
+        dask.on_stream(worker, {"rod-down": self.on_down, "rod-pong": pong})
         dask.on_calls(worker, {"rod-link": self.on_link})
         dask.add_figures(worker, Figures(node).measure)
         self._ticker = PeriodicCallback(self._tick, 1000)
@@ -74,6 +77,8 @@ class NodePlugin(WorkerPlugin):
         if self.control is None:
             dask.hurry_worker_stream(worker)
             dask.send_to_scheduler(worker, {"op": "rod-node", "facts": node.facts()})
+        if self.watch is not None:
+            self.watch.tick(node.now())
 
     def up(self, sender: str, message: Any) -> None:
         """Hand a message to the control store."""
@@ -119,7 +124,10 @@ class NodePlugin(WorkerPlugin):
 
     def _tick(self) -> None:
         try:
-            self.node.tick(self.node.now())
+            now = self.node.now()
+            if self.watch is not None:
+                self.watch.tick(now)
+            self.node.tick(now)
         except Exception:
             logger.exception("the node's tick failed")
 
@@ -128,13 +136,20 @@ class NodePlugin(WorkerPlugin):
         self._ticker.stop()
         self.keys.close()
         dask.drop_figures(worker)
-        dask.off_stream(worker, ["rod-down"])
+        dask.off_stream(worker, ["rod-down", "rod-pong"])
         dask.off_calls(worker, ["rod-link"])
         local_nodes.nodes.pop(self.node.name, None)
-        await self.node.close()
+        why = "was closed"
+        if self.control is None and dask.has_lost_scheduler(worker):
+            why = f"has lost the Dask scheduler at {dask.scheduler_address(worker)}, which is gone"
+        await self.node.close(f"its node, {self.node.name[:12]}, {why}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make, (self.given,)
+
+
+def _ignore(**_: Any) -> None:
+    """What is of no interest to a node beside its control store."""
 
 
 def _make(given: dict[str, Any]) -> NodePlugin:

@@ -51,6 +51,7 @@ class Driver(Process):
             m.Welcome: self.on_welcome,
             m.LogLines: self.on_log_lines,
             m.ErrorRecord: self.on_error_record,
+            m.Exit: self.on_exit,
         }
         self.hub.send(m.Hello(self.name, "driver", os.getpid(), config))
 
@@ -82,10 +83,14 @@ class Driver(Process):
         """A task has failed."""
         self._show.error(message)
 
+    def on_exit(self, channel: Channel, message: m.Exit) -> None:
+        """The node is about to end, and says why."""
+        self.close_reason = message.reason
+
     def on_hub_closed(self, channel: Channel) -> None:
         """The node is gone: blocked calls end with an error."""
         if not self.closing:
-            self.close_reason = self.close_reason or "its node has died or was shut down"
+            self.close_reason = self.close_reason or self.node_died()
             self.reactor.closed = True
 
     # -- time ---------------------------------------------------------------------------

@@ -142,8 +142,12 @@ class Process:
     def on_hub_closed(self, channel: Channel) -> None:
         """The node is gone, and with it this process's session."""
         self.closing = True
-        self.close_reason = self.close_reason or "its node has died or was shut down"
+        self.close_reason = self.close_reason or self.node_died()
         self.reactor.closed = True
+
+    def node_died(self) -> str:
+        """What to say when the line to the node is down, and the node has not said why."""
+        return f"its node, {self.node[:12]} on this host, has died or was shut down"
 
     def why_closed(self) -> Exception:
         """The error for calls that can no longer be answered."""

@@ -32,6 +32,7 @@ from ray_on_dask.runtime.forked_child import become_child, reseed
 from ray_on_dask.runtime.zygote_messages import (
     LONGEST_REQUEST,
     NEVER_STARTED,
+    Alive,
     Exited,
     Fork,
     Forked,
@@ -46,6 +47,8 @@ from ray_on_dask.runtime.zygote_messages import (
 ALWAYS = ("numpy", "numpy.random", "cloudpickle", "msgspec")
 
 _BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+#: Seconds after which a wait that ended too late shows that this process was stopped meanwhile.
+OVERSLEPT = 2.0
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM)
 
 
@@ -60,7 +63,9 @@ class Zygote:
 
     def __init__(self, node: socket.socket) -> None:
         self._node = node
-        self._pid = os.getpid()
+        self._pid, self._parent = os.getpid(), os.getppid()
+        #: How long the node may say nothing, 0 for ever, and until when.
+        self._patience = self._deadline = 0.0
         #: {process id: name} of the children that the node asked for.
         self._names: dict[int, str] = {}
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -76,8 +81,8 @@ class Zygote:
         poll.register(self._wake, select.POLLIN)
         try:
             self._node.sendall(encode(Ready(self._pid)))
-            while self._handle({fd for fd, _ in poll.poll()}):
-                pass
+            while self._handle({fd for fd, _ in poll.poll(self._left())}):
+                self._look_after_node()
         except ConnectionError:
             return True
         return _is_gone(self._node)
@@ -93,6 +98,23 @@ class Zygote:
             except ChildProcessError:
                 return
 
+    def _left(self) -> float | None:
+        """Milliseconds until the node must have said something."""
+        if not self._patience:
+            return None
+        return max(1.0, (self._deadline - time.monotonic()) * 1000)
+
+    def _look_after_node(self) -> None:
+        """End a node that is stopped or hangs: its socket would keep its executors for ever."""
+        late = time.monotonic() - self._deadline if self._patience else 0.0
+        if late > OVERSLEPT:  # we were stopped too, and know nothing of it
+            self._deadline = time.monotonic() + self._patience
+        elif late > 0:
+            print(f"the node has said nothing for {self._patience:g} s: it is ended", flush=True)
+            self._patience = 0.0
+            if os.getppid() == self._parent:
+                os.kill(self._parent, signal.SIGKILL)
+
     def _handle(self, ready: set[int]) -> bool:
         if self._wake in ready:
             if signal.SIGTERM in os.read(self._wake, 4096):
@@ -105,7 +127,11 @@ class Zygote:
             self._obey(decode_request(packet))
         return bool(packet)
 
-    def _obey(self, request: Fork | Spawn | Kill) -> None:
+    def _obey(self, request: Fork | Spawn | Kill | Alive) -> None:
+        if isinstance(request, Alive):
+            self._patience = request.patience
+            self._deadline = time.monotonic() + request.patience
+            return
         if isinstance(request, Kill):
             if request.pid in self._names:
                 with contextlib.suppress(ProcessLookupError, PermissionError):

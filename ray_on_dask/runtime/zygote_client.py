@@ -28,6 +28,7 @@ from ray_on_dask.runtime.zygote_launcher import (
 from ray_on_dask.runtime.zygote_messages import (
     LONGEST_REPORT,
     LONGEST_REQUEST,
+    Alive,
     Exited,
     Fork,
     Forked,
@@ -135,6 +136,11 @@ class ZygoteClient:
         """Signal a process that `on_forked` has named; nothing happens if it is gone."""
         if not self._closing:
             self._send(encode(Kill(pid, signal_number)))
+
+    def alive(self, patience: float) -> None:
+        """Say that this process lives; the zygote kills it if that is not said for so long."""
+        if not self._closing:
+            self._send(encode(Alive(patience)))
 
     async def close(self) -> None:
         """End the zygote, all processes, and the two directories; at most 3 s, then by force."""

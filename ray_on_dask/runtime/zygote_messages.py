@@ -45,6 +45,12 @@ class Kill(msgspec.Struct, frozen=True, array_like=True, tag=3):
     signal: int
 
 
+class Alive(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The node lives. If nothing comes for `patience` seconds it is stopped or hangs: end it."""
+
+    patience: float
+
+
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=10):
     """All imports are done; children come in milliseconds from here on."""
 
@@ -71,5 +77,5 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_request = msgspec.msgpack.Decoder(Fork | Spawn | Kill).decode
+decode_request = msgspec.msgpack.Decoder(Fork | Spawn | Kill | Alive).decode
 decode_report = msgspec.msgpack.Decoder(Ready | Forked | Exited).decode

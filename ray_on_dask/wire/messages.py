@@ -90,6 +90,7 @@ from ray_on_dask.wire.values import (
     PENDING as PENDING,
     STORED as STORED,
     STREAM as STREAM,
+    UNKNOWN as UNKNOWN,
     ActorSpec as ActorSpec,
     Dependency as Dependency,
     JobConfig as JobConfig,
@@ -149,7 +150,7 @@ class Lost(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
     process: str
     reason: str
-    #: Task that its main thread was in, b"" if none.
+    #: Task that its main thread was in, b"" if none, UNKNOWN if its node died too.
     running: bytes = b""
     #: Exit code, or minus the signal's number.
     status: int = 0

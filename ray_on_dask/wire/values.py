@@ -12,6 +12,9 @@ INLINE, STORED, ERROR, FREED, PENDING = range(5)
 # How a task ended, in `Result.status`.
 DONE, FAILED, CANCELLED = range(3)
 
+#: Instead of a task's id: nobody knows what an executor was running when it died.
+UNKNOWN = b"?"
+
 # Bits of `Task.flags`.
 FLUSH = 1  #: send the result before anything else is started (at-most-once tasks)
 STREAM = 4  #: a generator whose values are sent as they come

@@ -120,5 +120,5 @@ def test_a_node_that_is_retired_finishes_its_tasks_and_its_actors_move(tmp_path:
 def address_of(cluster: Any, node: str) -> str:
     """The Dask worker that is a node."""
     plugin = cluster.scheduler.extensions["ray_on_dask"]
-    address: str = plugin._addresses[node]
+    address: str = plugin.addresses[node]
     return address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ray_on_dask.core import tasks as t
-from ray_on_dask.wire.messages import INLINE, SchedulingClass, Task, Value
+from ray_on_dask.wire.messages import INLINE, UNKNOWN, SchedulingClass, Task, Value
 
 NOTHING = Value(INLINE)
 
@@ -281,6 +281,15 @@ def test_minus_one_is_tried_for_ever(owner):
     for lease in range(1, 50):
         owner.grant(lease)
         assert ("fail", "a") not in owner.short(owner.lost(lease, b"a", "killed", 1.0))
+
+
+def test_the_end_of_a_node_is_charged_to_the_task_that_was_first_there(owner):
+    """Nobody can say any more which one was running."""
+    owner.learn(0.0001)
+    owner.classes[1].slots = 1
+    owner.call("a", "b")
+    assert ("fail", "a") in owner.short(owner.lost(1, UNKNOWN, "its node died", 2.0))
+    assert [task.task.id for task in owner.classes[1].queue] == [b"b"]
 
 
 def test_a_crash_between_two_tasks_is_charged_to_nobody(owner):

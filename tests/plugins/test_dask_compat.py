@@ -333,4 +333,14 @@ def test_a_worker_with_the_only_copy_of_an_object_of_ours_is_known() -> None:
         dask.release_objects(scheduler, ["x-1"])
         assert not dask_size.has_only_copies(scheduler, worker.address)
 
+
+def test_a_dead_worker_is_removed_and_told_so() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        assert not dask.has_lost_scheduler(worker)
+        await dask.remove_worker(scheduler, worker.address)
+        assert worker.address not in scheduler.workers
+        await dask.remove_worker(scheduler, worker.address)
+        await asyncio.wait_for(worker.finished(), 10)
+        assert dask.has_lost_scheduler(worker)
+
     run(test)

@@ -34,7 +34,7 @@ def node_of(control: ControlPlugin, name: str, address: str) -> None:
     """Say that a Dask worker is a node, as it would itself."""
     facts = NodeFacts(name, address, "", "", "", "", "", "", 1, {"CPU": 10_000})
     assert control.store is not None
-    control._addresses[name] = address
+    control.addresses[name] = address
     control._dispatch(control.store.node_up(facts, control.now()))
 
 

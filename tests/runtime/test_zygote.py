@@ -38,7 +38,10 @@ async def main():
     client.spawn("three", ["sleep", "100"])
     await client.ready.wait()
     print(client.pid, flush=True)
-    await asyncio.sleep(100)
+    client.alive(1.0)
+    for _ in range(500):
+        await asyncio.sleep(0.2)
+        client.alive(1.0)
 
 asyncio.run(main())
 """
@@ -310,9 +313,12 @@ def test_a_dead_zygote_takes_all_with_it_and_is_replaced(play, directories, sign
     assert play(scenario).losses == 1
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGSTOP])
 def test_a_node_that_ends_without_close_leaves_no_process_and_no_directory(tmp_path_factory, end):
-    """SIGINT ends it as an exception does: with exit handlers, and threads before sockets."""
+    """SIGINT ends it as an exception does: with exit handlers, and threads before sockets.
+
+    One that is stopped is ended by its zygote, to which it says nothing any more.
+    """
     base = tmp_path_factory.mktemp("z")
     shm = base / "shm"
     command = [sys.executable, "-c", NODE.format(here=HERE), str(base), str(shm)]
