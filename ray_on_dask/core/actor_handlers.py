@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core import instructions as i
+from ray_on_dask.core.lease_records import Demand
+from ray_on_dask.core.resources import UNITS
 from ray_on_dask.wire import messages as m
 
 if TYPE_CHECKING:
@@ -13,12 +15,20 @@ if TYPE_CHECKING:
 
 Out = list[Any]
 
+#: Seconds after which people are told of an actor that waits for what others hold.
+PATIENCE = 10.0
+#: Seconds between two looks for such actors.
+LOOK_EVERY = 1.0
+
 
 class ActorHandlers:
     """Joins actors with jobs, leases and the directory."""
 
     def __init__(self, store: ControlStore) -> None:
         self.store = store
+        self._looked = 0.0
+        #: Demands of waiting actors of which people have been told.
+        self._told: set[str] = set()
 
     def table(self) -> dict[type, Callable[[str, Any, float], Out]]:
         """What handles which message."""
@@ -68,6 +78,39 @@ class ActorHandlers:
             if lease is not None:
                 out += self.store._end(lease.id, now)
         return out
+
+    def tick(self, now: float) -> Out:
+        """Tell the drivers of actors that have waited long, once each, of what is missing."""
+        if now - self._looked < LOOK_EVERY:
+            return []
+        self._looked = now
+        out: Out = []
+        waiting = {
+            demand.owner: demand
+            for demand in self.store.leases.lacking
+            if demand.lifetime is not None and not (demand.within or demand.infeasible)
+        }
+        self._told &= waiting.keys()
+        for owner, demand in waiting.items():
+            if owner in self._told or now - demand.since < PATIENCE:
+                continue
+            self._told.add(owner)
+            job = self.store.jobs.get(self.store.actors.job_of(bytes.fromhex(owner[6:])) or 0)
+            if job is not None:
+                out.append(i.Send(job.driver, m.Infeasible(demand.spec.name, self._lacks(demand))))
+        return out
+
+    def _lacks(self, demand: Demand) -> str:
+        ledgers = [node.ledger for node in self.store.leases.nodes.values()]
+        lacking = [
+            f"{name}: {units / UNITS:g} wanted, at most "
+            f"{max((ledger.free.get(name, 0) for ledger in ledgers), default=0) / UNITS:g} free"
+            for name, units in demand.takes.items()
+        ]
+        return (
+            f"The actor {demand.spec.name} has been waiting for {PATIENCE:g} s, for what others "
+            f"hold: on one node, {'; '.join(lacking) or 'no room'}."
+        )
 
     def hold_for(self, what: i.HoldFor) -> Out:
         """The refs in an actor's checkpoint are held in its name, not in that of a process."""

@@ -334,6 +334,7 @@ class ControlStore:
         out += self._free_of(gone)
         if self.leases.lacking:
             out += self.leases.tick(now)
+            out += self.actor_handlers.tick(now)
         out += self.groups.tick(now)
         return self._settle(out, now)
 

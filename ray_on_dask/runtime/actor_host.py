@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import sys
 import threading
@@ -27,6 +28,8 @@ from ray_on_dask.wire.channel import Channel
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
+
+logger = logging.getLogger("ray_on_dask")
 
 #: Calls at once of an asynchronous actor that does not say.
 ASYNC_CALLS = 1000
@@ -60,6 +63,7 @@ class ActorHost:
         self._replies: dict[Channel, list[m.Result]] = {}
         self._ready = False
         self._active = 0
+        self._warned = False
         executor.served.last = max(executor.served.last, message.lease)
         job_environment.begin_lease(
             m.BeginLease(message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus)
@@ -279,6 +283,18 @@ class ActorHost:
         threading.current_thread().name = "AsyncIO Thread: default"
         reactor.hosted(loop, lambda: bool(self._futures))
         loop.run_forever()
+
+    def will_block(self) -> None:
+        """The calling thread is about to block: on the event loop that is warned of, once."""
+        if self._warned or self._loop is None or not self._loop.is_running():
+            return
+        if threading.get_ident() == self.executor.main:
+            self._warned = True
+            logger.warning(
+                "A method of the async actor %s blocks in get or wait: no other call goes on "
+                "meanwhile. Await the ref instead, several by asyncio.gather.",
+                self.spec.class_name,
+            )
 
     async def _run_async(self, channel: Channel, task: m.Task) -> None:
         executor = self.executor

@@ -29,6 +29,8 @@ class Lending:
     def block(self, waiter: Waiter, entries: list[Entry], timeout: float | None) -> None:
         """Block; a task's main thread lends its CPU when that takes more than a moment."""
         if threading.get_ident() != self.executor.main or self.executor.running is None:
+            if self.executor.host is not None:
+                self.executor.host.will_block()
             self.executor.reactor.wait(waiter, timeout)
             return
         deadline = None if timeout is None else monotonic() + timeout

@@ -255,3 +255,25 @@ def test_a_class_whose_environment_cannot_be_had_is_not_tried_for_ever() -> None
     assert failed.to == "driver" and failed.message == m.LeaseFailed(1, b"RuntimeEnvSetupError")
     assert not store.leases.leases and not store.leases.lacking
     store.validate()
+
+
+def test_people_are_told_once_of_an_actor_that_waits_for_what_others_hold(cluster):
+    cluster.process("u")
+
+    def actor(number):
+        return m.ActorSpec(
+            bytes(8) + bytes([number]) * 8, b"", b"", "Trainer", m.Value(m.INLINE), [],
+            {"CPU": 2 * UNITS}, {"CPU": 2 * UNITS},
+        )  # fmt: skip
+
+    cluster.say("u", m.CreateActor(actor(1)))
+    cluster.say("u", m.CreateActor(actor(2)))
+    told = [
+        text for second in range(30)
+        for who, message in cluster.at(1.0 + second)
+        if who == "u" and isinstance(message, m.Infeasible)
+        for text in [message.text]
+    ]  # fmt: skip
+    assert len(told) == 1
+    assert "Trainer has been waiting for 10 s" in told[0]
+    assert "CPU: 2 wanted, at most 0 free" in told[0]
