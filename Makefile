@@ -1,6 +1,6 @@
 # Everything here sets up what it needs first: Python, pip and make are enough to begin with.
 #
-#   make demo         two programs on a local cluster, each against one process
+#   make demo         three programs on a local cluster, two of them against one process too
 #   make test         all tests          (PYTEST_ARGS="-k wait -x" for some)
 #   make lint         ruff and mypy
 #   make bench-quick  a minute against Ray;  make bench  all of it
@@ -51,6 +51,7 @@ $(RAY_READY):
 demo: $(READY)
 	$(BIN)/python examples/digits_search.py
 	$(BIN)/python examples/stdlib_mapreduce.py
+	$(BIN)/python examples/parameter_server.py
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -17,7 +17,9 @@ import pytest
 resource_tracker.ensure_running()
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
-NAMES = ("_common", "digits_search", "frame_to_actors", "stdlib_mapreduce")
+NAMES = (
+    "_common", "digits_search", "frame_to_actors", "parameter_server", "stdlib_mapreduce",
+)  # fmt: skip
 
 Run = Callable[..., dict[str, Any]]
 
@@ -66,6 +68,20 @@ def test_stdlib_mapreduce_finds_what_one_process_finds(run: Run) -> None:
     assert found.imports == expected.imports
     assert result["tasks"] == 8 + 7
     assert result["names"][0][0] == "self"
+
+
+def test_parameter_server_reaches_the_accuracy_that_it_states_in_both_ways(run: Run) -> None:
+    result = run("parameter_server", "--workers", "3", "--rounds", "90")
+    stated = importlib.import_module("parameter_server").ACCURACY
+
+    assert set(result["accuracy"]) == {"in rounds", "as they come"}
+    assert all(value >= stated for value in result["accuracy"].values()), result
+    assert len(result["pids"]) == 3
+
+
+def test_parameter_server_says_so_when_it_does_not(run: Run) -> None:
+    with pytest.raises(SystemExit, match="is below"):
+        run("parameter_server", "--rounds", "2")
 
 
 def test_import_cycles_are_the_modules_that_reach_each_other(run: Run) -> None:
