@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copyreg
 import importlib
-import io
 import os
 import pickle
 import sys
@@ -16,6 +15,8 @@ from typing import Any
 import cloudpickle
 
 Reducer = Callable[[Any], Any]
+#: Bytes from which on a part of a pickle is not copied.
+LARGE = 64 << 10
 _TABLE: dict[type, Reducer] = dict(cloudpickle.Pickler._dispatch_table)
 
 
@@ -23,13 +24,41 @@ class _Pickler(cloudpickle.Pickler):
     """One table of reducers in place of a chain of them: it is consulted for every object."""
 
     def __init__(
-        self, file: io.BytesIO, buffers: list[pickle.PickleBuffer], table: dict[type, Reducer]
+        self, file: Pieces, buffers: list[pickle.PickleBuffer], table: dict[type, Reducer]
     ):
         self.dispatch_table = table  # read by `__init__`, once
         super().__init__(file, protocol=5, buffer_callback=buffers.append)
 
 
-def dump(value: Any, buffers: list[pickle.PickleBuffer], reducers: dict[type, Reducer]) -> bytes:
+class Pieces:
+    """A file for a pickler, which hands large `bytes` and `bytearray` on as they are: no copies."""
+
+    def __init__(self) -> None:
+        self.done: list[bytes | memoryview] = []
+        self._small = bytearray()
+
+    def write(self, data: Any) -> None:
+        """Take what the pickler writes; it may be changed afterwards if it is small."""
+        if len(data) < LARGE:
+            self._small += data
+        else:
+            self._finish()
+            self.done.append(memoryview(data))
+
+    def _finish(self) -> None:
+        if self._small:
+            self.done.append(bytes(self._small))
+            self._small.clear()
+
+    def taken(self) -> list[bytes | memoryview]:
+        """All of it, in order: the first is `bytes`."""
+        self._finish()
+        return self.done
+
+
+def dump(
+    value: Any, buffers: list[pickle.PickleBuffer], reducers: dict[type, Reducer]
+) -> list[bytes | memoryview]:
     """Pickle `value` by protocol 5; buffers beside the pickle are appended to `buffers`.
 
     Parameters
@@ -40,11 +69,16 @@ def dump(value: Any, buffers: list[pickle.PickleBuffer], reducers: dict[type, Re
         Takes a `PickleBuffer` each.
     reducers : dict
         {class: reducer}, before all others.
+
+    Returns
+    -------
+    list of bytes or memoryview
+        The pickle, in pieces: the large ones are the value's own memory.
     """
     table = {**copyreg.dispatch_table, **_TABLE, **_OURS, **_optional_reducers(), **reducers}
-    with io.BytesIO() as file:
-        _Pickler(file, buffers, table).dump(value)
-        return file.getvalue()
+    file = Pieces()
+    _Pickler(file, buffers, table).dump(value)
+    return file.taken()
 
 
 # -- code -------------------------------------------------------------------------
@@ -59,7 +93,15 @@ def _reduce_code(code: types.CodeType) -> Any:
     return make, tuple(code.co_filename if arg == _NO_FILE else arg for arg in args)
 
 
-_OURS: dict[type, Reducer] = {types.CodeType: _reduce_code}
+def _reduce_memoryview(view: memoryview) -> Any:
+    """A `memoryview` arrives as `bytes`, as with cloudpickle; its memory is not copied before."""
+    if not view.contiguous or view.nbytes < LARGE:
+        return _TABLE[memoryview](view)
+    return bytes, (pickle.PickleBuffer(view),)
+
+
+_OURS: dict[type, Reducer] = {types.CodeType: _reduce_code, memoryview: _reduce_memoryview}
+
 
 
 def _optional_reducers() -> dict[type, Reducer]:

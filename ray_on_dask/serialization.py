@@ -45,6 +45,8 @@ _LEVELS = 2
 
 _SCALARS = frozenset((int, float, bool, type(None), str, bytes))
 _is_scalar = _SCALARS.issuperset
+#: Those that are never large, but for text, which has to be encoded anyway.
+_is_small = frozenset(_SCALARS - {bytes}).issuperset
 #: Numbers of the dtypes that pickle by themselves: booleans, numbers, strings,
 #: times; neither objects (17) nor structures (20).
 _PLAIN_DTYPES = frozenset(range(24)) - {17, 20}
@@ -57,7 +59,7 @@ _modules = sys.modules
 class Serialized(msgspec.Struct, frozen=True, gc=False):
     """A value, ready to be written: in one piece by `to_bytes`, or piece by piece by `parts`."""
 
-    #: All of it, if there are no buffers; else what comes before them.
+    #: All of it, if there are no buffers and no large parts; else what comes before them.
     header: bytes
     #: Flat buffers of what was pickled, not copied: they change with it.
     buffers: Sequence[memoryview]
@@ -65,6 +67,8 @@ class Serialized(msgspec.Struct, frozen=True, gc=False):
     inner: Sequence[Any]
     #: Bytes that it takes in all.
     size: int
+    #: What follows the header: large parts of the pickle, not copied, and what is between them.
+    rest: Sequence[bytes | memoryview] = ()
 
 
 # -- refs inside values --------------------------------------------------------------
@@ -109,7 +113,7 @@ def serialize(value: Any) -> Serialized:
     if _is_plain(value, kind, _LEVELS):
         buffers: list[pickle.PickleBuffer] = []
         data = _dumps(value, 5, buffer_callback=buffers.append)
-        return _assemble(data, buffers, ()) if buffers else Serialized(data, (), (), len(data))
+        return _assemble([data], buffers, ()) if buffers else Serialized(data, (), (), len(data))
     if kind is bytearray and len(value) >= _RAW_FROM and kind not in _reducers:
         return Serialized(RAW_BYTEARRAY, (memoryview(value),), (), 1 + len(value))
     return _cloudpickle(value)
@@ -127,11 +131,14 @@ def _is_plain(value: Any, kind: type, levels: int) -> bool:
         return _is_plain_array(value, kind)
     if len(items) > _FEW:
         return False
-    if _is_scalar(map(type, items)):
+    if _is_small(map(type, items)):
         return True
     for item in items:
         kind = type(item)
-        if kind not in _SCALARS and not (levels and _is_plain(item, kind, levels - 1)):
+        if kind is bytes:
+            if len(item) >= _RAW_FROM:
+                return False
+        elif kind not in _SCALARS and not (levels and _is_plain(item, kind, levels - 1)):
             return False
     return True
 
@@ -159,28 +166,34 @@ def _cloudpickle(value: Any) -> Serialized:
     return _assemble(data, buffers, refs)
 
 
-def _assemble(data: bytes, buffers: list[pickle.PickleBuffer], inner: Sequence[Any]) -> Serialized:
+def _assemble(
+    pickled: Sequence[bytes | memoryview],
+    buffers: list[pickle.PickleBuffer],
+    inner: Sequence[Any],
+) -> Serialized:
+    """Lay out a pickle that is in pieces, and its buffers."""
+    first, rest = pickled[0], pickled[1:]
+    length = sum(map(len, pickled))
     if not buffers:
-        return Serialized(data, (), inner, len(data))
+        return Serialized(bytes(first), (), inner, length, rest)
     raw = [buffer.raw() for buffer in buffers]
     if len(raw) == 1:
-        start, length = aligned(_TABLE_OF_ONE.size + len(data)), raw[0].nbytes
-        head = _TABLE_OF_ONE.pack(PICKLE_AND_BUFFERS[0], 1, len(data), start, length) + data
-        return Serialized(head, raw, inner, start + length)
-    end = aligned(_TABLE.size + _ENTRY.size * len(raw) + len(data))
-    table = [_TABLE.pack(PICKLE_AND_BUFFERS[0], len(raw), len(data))]
+        start, size = aligned(_TABLE_OF_ONE.size + length), raw[0].nbytes
+        head = _TABLE_OF_ONE.pack(PICKLE_AND_BUFFERS[0], 1, length, start, size) + first
+        return Serialized(head, raw, inner, start + size, rest)
+    end = aligned(_TABLE.size + _ENTRY.size * len(raw) + length)
+    table = [_TABLE.pack(PICKLE_AND_BUFFERS[0], len(raw), length)]
     for view in raw:
         table.append(_ENTRY.pack(end, view.nbytes))
         size = end + view.nbytes
         end = aligned(size)
-    table.append(data)
-    return Serialized(b"".join(table), raw, inner, size)
+    return Serialized(b"".join([*table, first]), raw, inner, size, rest)
 
 
 def parts(serialized: Serialized) -> list[bytes | memoryview]:
     """What makes up the stored form, in order, padding included: for `Store.write`."""
-    pieces: list[bytes | memoryview] = [serialized.header]
-    position = len(serialized.header)
+    pieces: list[bytes | memoryview] = [serialized.header, *serialized.rest]
+    position = sum(map(len, pieces))
     padded = serialized.header[0] == PICKLE_AND_BUFFERS[0]
     for buffer in serialized.buffers:
         if padded and position % ALIGNMENT:
@@ -193,7 +206,7 @@ def parts(serialized: Serialized) -> list[bytes | memoryview]:
 
 def to_bytes(serialized: Serialized) -> bytes:
     """The value in one piece, to be sent in a message."""
-    if not serialized.buffers:
+    if not serialized.buffers and not serialized.rest:
         return serialized.header
     return b"".join(parts(serialized))
 
@@ -277,9 +290,10 @@ _reducers: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 def register_serializer(
     cls: type, *, serializer: Callable[[Any], Any], deserializer: Callable[[Any], Any]
 ) -> None:
-    """Serialize instances of exactly `cls` by functions of one's own, in this process.
+    """Serialize instances of exactly `cls` by functions of one's own.
 
-    Other processes need not register anything: `deserializer` travels along.
+    It counts here and in the processes that run tasks and actors of this one, those that run
+    already included: for arguments, results and `put`, at any depth.
 
     Parameters
     ----------
@@ -288,14 +302,43 @@ def register_serializer(
     serializer : callable
         Makes of an instance something that can be pickled.
     deserializer : callable
-        Makes an instance of that again.
+        Makes an instance of that again; it travels along with the value.
+
+    Raises
+    ------
+    TypeError
+        If `cls` is no class, or either of the others cannot be called.
+
+    Examples
+    --------
+    >>> import threading
+    >>> import ray_on_dask as ray
+    >>> class Guarded:
+    ...     def __init__(self, value):
+    ...         self.value, self.lock = value, threading.Lock()
+    >>> ray.register_serializer(Guarded, serializer=lambda x: x.value, deserializer=Guarded)
+    >>> ray.get(ray.put(Guarded(5))).value
+    5
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_serializer takes a class, got {cls!r}")
+    for name, function in (("serializer", serializer), ("deserializer", deserializer)):
+        if not callable(function):
+            raise TypeError(f"register_serializer({name}=...) takes a function, got {function!r}")
     _reducers[cls] = lambda value: (deserializer, (serializer(value),))
+    _share(cls, (serializer, deserializer))
 
 
 def deregister_serializer(cls: type) -> None:
-    """Forget what `register_serializer` was told about `cls`, if anything."""
-    _reducers.pop(cls, None)
+    """Forget what `register_serializer` was told about `cls`, if anything, here and elsewhere."""
+    if _reducers.pop(cls, None) is not None:
+        _share(cls, None)
+
+
+def _share(cls: type, functions: tuple[Any, Any] | None) -> None:
+    from ray_on_dask.runtime import current, shared_serializers
+
+    shared_serializers.share(current.process, cls, functions)
 
 
 def explain_failure(value: Any, what: str, error: BaseException, where: str = "") -> TypeError:

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from ray_on_dask.ids import TaskIds
-from ray_on_dask.runtime import current, interrupts, job_environment, output
+from ray_on_dask.runtime import current, interrupts, job_environment, output, shared_serializers
 from ray_on_dask.runtime.actor_host import ActorHost
 from ray_on_dask.runtime.execution import Execution
 from ray_on_dask.runtime.lending import Lending
@@ -88,6 +88,7 @@ class Executor(Process):
             m.BeginLease: self.served.on_begin_lease,
             m.EndLease: self.served.on_end_lease,
             m.Function: self.served.on_function,
+            m.Serializer: shared_serializers.receive,
             m.Push: self.served.on_push,
             m.Recall: self.served.on_recall,
             m.Cancel: self.interrupts.on_cancel,

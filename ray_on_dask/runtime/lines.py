@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ray_on_dask.runtime import shared_serializers
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel, connect
 
@@ -37,4 +38,5 @@ def open_line(
     if not address:
         line.send(m.Relay(executor, node))
     line.send(m.Hello(process.name, "owner", 0))
+    shared_serializers.introduce(process, line)
     return line

@@ -72,6 +72,8 @@ class Process:
         self.surroundings: object = self.session
         self.reactor = Reactor(self.tick, self.interval)
         self._hub_out: list[object] = []
+        #: Lines to executors that work for this process.
+        self.executor_lines: list[Channel] = []
         self._callbacks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._callback_thread: threading.Thread | None = None
         self.closing = False

@@ -129,6 +129,13 @@ class Function(msgspec.Struct, frozen=True, array_like=True, tag=30):
     pickled: bytes
 
 
+class Serializer(msgspec.Struct, frozen=True, array_like=True, tag=38):
+    """Owner to executor: serialize instances of a class so from now on (or as ever again)."""
+
+    #: ``(class, (serializer, deserializer) or None)``.
+    pickled: bytes
+
+
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=31, gc=False):
     """Owner to executor: run these, in order."""
 

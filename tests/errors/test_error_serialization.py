@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from typing import Any
 
@@ -135,3 +136,30 @@ def test_the_caller_may_bring_a_pickler_of_its_own() -> None:
     error = task_error(Importable("boom"))
     assert isinstance(loads_error(dumps_error(error, dumps)), Importable)
     assert seen == [error]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no exception groups")
+def test_a_group_arrives_with_what_is_in_it_and_notes_with_what_they_are_on() -> None:
+    error = ValueError("noted")
+    error.add_note("a note")  # type: ignore[attr-defined,unused-ignore]
+    group = ExceptionGroup("many", [error, KeyError("b")])  # noqa: F821
+    got = sent(task_error(group))
+    assert isinstance(got, ExceptionGroup) and isinstance(got, RayTaskError)  # noqa: F821
+    assert [type(one) for one in got.exceptions] == [ValueError, KeyError]
+    assert "ValueError: noted" in str(got) and "a note" in str(got)
+    matched, rest = got.split(ValueError)
+    assert matched is not None and rest is not None
+
+
+def test_the_text_tells_the_whole_chain_of_causes_whatever_they_are() -> None:
+    try:
+        try:
+            raise NotPicklable()
+        except NotPicklable as inner:
+            raise Importable("outer") from inner
+    except Importable as error:
+        got = sent(task_error(error))
+    assert isinstance(got, Importable)
+    text = str(got)
+    assert text.index("NotPicklable: has a lock") < text.index("direct cause")
+    assert text.index("direct cause") < text.index("Importable: outer")
