@@ -34,10 +34,11 @@ ACK_EVERY = 64
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The other side wants a line to this process."""
+    """The other side wants a line to this executor."""
 
     line: int
-    target: str
+    executor: str
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,12 @@ class Link:
 
     # -- the local ends ---------------------------------------------------------------
 
-    def open(self, target: str) -> int:
-        """A new line to a process of the other node."""
+    def open(self, executor: str, owner: str) -> int:
+        """A new line to an executor of the other node."""
         line = self._next_line
         self._next_line += 2
         self.lines[line] = Line(self.window)
-        self._hold(OpenLine(line, target))
+        self._hold(OpenLine(line, executor, owner))
         return line
 
     def data(self, line: int, data: bytes) -> list[Instruction]:
@@ -246,7 +247,7 @@ class Link:
                 raise ValueError(f"line {record.line} of a link cannot be opened")
             self._last_opened = record.line
             self.lines[record.line] = Line(self.window)
-            return [Opened(record.line, record.target)]
+            return [Opened(record.line, record.executor, record.owner)]
         state = self.lines.get(record.line)
         if state is None:
             return []  # it has ended here, of which the other side did not know yet

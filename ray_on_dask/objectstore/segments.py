@@ -173,6 +173,11 @@ class Segment:
                 copy_into(memory[start:stop], memoryview(part))
             start = stop
 
+    def write_unmapped(self, start: int, data: Buffer) -> None:
+        """Write from `start` without touching the mapping, which would count as memory in use."""
+        if not self._write_file(start, [data]):
+            self.write(start, [data], len(data))
+
     def _write_file(self, start: int, parts: Sequence[Buffer]) -> bool:
         try:
             for part in parts:

@@ -48,6 +48,10 @@ class Allocation:
         """
         self._segment.write(self.located.offset, parts, self.located.size)
 
+    def write_at(self, start: int, data: Buffer) -> None:
+        """Write some bytes, `start` bytes into the object; nothing of it is mapped here."""
+        self._segment.write_unmapped(self.located.offset + start, data)
+
 
 class Store:
     """Shared memory that this process writes, and views of what any process of the node wrote.

@@ -300,6 +300,13 @@ async def connect_to(worker: Any, address: str, timeout: float) -> Any:
     return await connect(address, timeout=timeout, **worker.connection_args)
 
 
+def as_frame(data: Any) -> Any:
+    """Bytes that travel within a message uncopied, beside it."""
+    from distributed.protocol import to_serialize
+
+    return to_serialize(data)
+
+
 def on_calls(worker: Any, handlers: dict[str, Callable[..., Any]]) -> None:
     """Answer these calls of whoever connects to the worker."""
     worker.handlers.update(handlers)

@@ -44,6 +44,8 @@ class ExecutorRecord:
     #: What `max_calls` function it is kept for, b"" for any.
     function: bytes = b""
     lease: int = 0
+    #: Whose tasks it runs under its lease.
+    owner: str = ""
     actor: bytes = b""
     gpus: list[int] = field(default_factory=list)
     #: It held a GPU and may still have memory there: not used for another one.
@@ -171,6 +173,7 @@ class ExecutorPool:
         def begin(record: ExecutorRecord) -> None:
             self._adopt(record, msg.job, msg.config, runtime_env)
             record.lease, record.gpus, record.function = msg.lease, gpus, function
+            record.owner = msg.owner
             record.busy_since = self.node.now()
             record.used_gpu = record.used_gpu or bool(gpus)
             self.by_lease[msg.lease] = record
@@ -295,6 +298,12 @@ class ExecutorPool:
         record = self.by_lease.get(lease)
         if record is not None:
             self.kill(record.name, reason)
+
+    def owner_lost(self, name: str, owner: str) -> None:
+        """The way to an owner is broken for good: it will have its tasks run elsewhere."""
+        record = self.executors.get(name)
+        if record is not None and record.lease and record.owner == owner and not record.actor:
+            self.kill(name, "the link to the node of its tasks' owner is lost")
 
     def end_job(self, job: int) -> None:
         """The driver is gone: so are its executors."""

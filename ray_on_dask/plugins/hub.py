@@ -54,7 +54,7 @@ class Line(asyncio.Protocol):
         """Handle the first message: after one that asks for a relay, nothing is opened here."""
         first, rest = self._reader.first(data)
         if type(first) is Relay:
-            end = self.node.relay.line(first.node, first.executor)
+            end = self.node.relay.line(first)
             self._transport.set_protocol(end)
             end.connection_made(self._transport)
             if rest:

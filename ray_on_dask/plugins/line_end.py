@@ -23,6 +23,8 @@ class LineEnd(asyncio.Protocol):
     def __init__(self, link: NodeLink, line: int):
         self.link = link
         self.line = line
+        #: The process at this end if it is an executor, and the one at the other.
+        self.executor = self.owner = ""
         self.closed = False
         self._transport: Any = None
         self._early: list[bytes] = []

@@ -81,7 +81,9 @@ class NodeManager:
         self.pool = ExecutorPool(self, options.gpu_ids)
         self.dialer = Dialer(self.name, up)
         self.store = NodeStore(self)
-        self.relay = Relay(self.name, self.dialer.dial, self._join_line, self.now)
+        self.relay = Relay(
+            self.name, self.dialer.dial, self._join_line, self.now, self.pool.owner_lost
+        )
         self._server: asyncio.AbstractServer | None = None
         self._children: dict[str, Callable[[int], None]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -152,9 +154,9 @@ class NodeManager:
         elif line.kind == "executor" and line.process in self.pool.executors:
             self.pool.kill(line.process, "")  # it lives, but nobody can talk to it any more
 
-    async def _join_line(self, end: LineEnd, executor: str) -> None:
+    async def _join_line(self, end: LineEnd) -> None:
         """An owner on another host wants a line to an executor of this node."""
-        address = self.pool.executors[executor].address
+        address = self.pool.executors[end.executor].address
         await asyncio.get_running_loop().create_unix_connection(lambda: end, address)
 
     # -- messages from above ------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ray_on_dask.core import link as ln
 from ray_on_dask.core.link import Link
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.line_end import LineEnd
-from ray_on_dask.wire.relay_messages import decode_batch, encode_batch
+from ray_on_dask.wire.relay_messages import Relay as Wanted, decode_batch, encode_batch
 
 logger = logging.getLogger("ray_on_dask")
 
@@ -52,9 +52,9 @@ class NodeLink:
 
     # -- lines ---------------------------------------------------------------------------
 
-    def open(self, executor: str) -> LineEnd:
+    def open(self, executor: str, owner: str) -> LineEnd:
         """A new line to an executor there; its local end is to be given a transport."""
-        end = LineEnd(self, self.link.open(executor))
+        end = LineEnd(self, self.link.open(executor, owner))
         self.ends[end.line] = end
         self._more.set()
         return end
@@ -80,7 +80,8 @@ class NodeLink:
             kind = type(what)
             if kind is ln.Opened:
                 end = self.ends[what.line] = LineEnd(self, what.line)
-                self.relay.accept(end, what.target)  # type: ignore[union-attr]
+                end.executor, end.owner = what.executor, what.owner  # type: ignore[union-attr]
+                self.relay.accept(end)
                 continue
             end_or_none = self.ends.get(what.line)
             if end_or_none is None:
@@ -201,6 +202,9 @@ class NodeLink:
             return
         self.closed = True
         self.relay.forget(self)
+        for end in self.ends.values():
+            if end.executor:
+                self.relay.on_lost(end.executor, end.owner)
         self._carry_out(self.link.lost())
         self.hang_up()
         if self._task is not None:
@@ -216,34 +220,39 @@ class Relay:
         The node's.
     dial : callable
     connect : callable
-        ``await connect(end, executor)`` joins the end of a line to an executor of this node's;
+        ``await connect(end)`` joins the end of a line to its executor, which is of this node;
         `OSError` or `LookupError` if there is none such.
     now : callable
+    on_lost : callable
+        ``on_lost(executor, owner)``: the line between them has ended with its link.
     """
 
     def __init__(
         self,
         name: str,
         dial: Dial,
-        connect: Callable[[LineEnd, str], Awaitable[None]],
+        connect: Callable[[LineEnd], Awaitable[None]],
         now: Callable[[], float],
+        on_lost: Callable[[str, str], None],
     ):
         self.name = name
         self.dial = dial
         self.now = now
+        self.on_lost = on_lost
         self.links: dict[str, NodeLink] = {}
         self._connect = connect
         self._by_node: dict[str, NodeLink] = {}
         self._joining: set[asyncio.Task[None]] = set()
 
-    def line(self, node: str, executor: str) -> LineEnd:
+    def line(self, wanted: Wanted) -> LineEnd:
         """A new line to an executor of another node."""
+        node = wanted.node
         link = self._by_node.get(node)
         if link is None or (not link.first and link.comm is None):
             link = NodeLink(self, new_process_name(), node, True)
             self.links[link.id] = self._by_node[node] = link
             link.start()
-        return link.open(executor)
+        return link.open(wanted.executor, wanted.owner)
 
     async def on_link(self, comm: Any, link: str, node: str, new: bool, received: int) -> None:
         """Another node has connected: serve its link until the comm breaks."""
@@ -258,15 +267,15 @@ class Relay:
         await comm.write({"received": found.link.received})
         await found.serve(comm, received)
 
-    def accept(self, end: LineEnd, executor: str) -> None:
+    def accept(self, end: LineEnd) -> None:
         """The other side has opened a line: find the executor that it is for."""
-        task = asyncio.ensure_future(self._join(end, executor))
+        task = asyncio.ensure_future(self._join(end))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 
-    async def _join(self, end: LineEnd, executor: str) -> None:
+    async def _join(self, end: LineEnd) -> None:
         try:
-            await self._connect(end, executor)
+            await self._connect(end)
         except (OSError, LookupError):
             end.failed()
 

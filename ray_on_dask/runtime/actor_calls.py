@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Calls that are collected while the line is busy, before they are sent without being asked for.
 BATCH = 32
+#: Seconds after which the control store is asked of an actor whose line went down.
+DOWN_GRACE = 2.0
 
 
 class Call:
@@ -74,6 +76,8 @@ class ActorCalls:
     def __init__(self, process: Process):
         self.process = process
         self.actors: dict[bytes, CalledActor] = {}
+        #: {actor whose line went down while it was alive, as far as known here: since when}.
+        self.down: dict[CalledActor, float] = {}
         self._dirty: set[CalledActor] = set()
 
     @property
@@ -260,7 +264,8 @@ class ActorCalls:
         actor = self.actors.get(message.actor)
         if actor is None or message.incarnation < actor.incarnation or actor.state == "DEAD":
             return
-        if message.incarnation > actor.incarnation or message.state != "ALIVE":
+        was_down = self.down.pop(actor, None) is not None
+        if message.incarnation > actor.incarnation or message.state != "ALIVE" or was_down:
             self._leave_incarnation(actor, message)
         if message.state == "ALIVE" and message.incarnation <= actor.barred:
             return
@@ -317,6 +322,16 @@ class ActorCalls:
             actor = channel.state_actor
             if actor is not None and actor.line is channel:
                 actor.line = None
+                self.down[actor] = self.process.now()
+
+    def look_after(self, now: float) -> None:
+        """Ask of actors that have hung up and are not said to be dead: the way may be broken."""
+        for actor, since in list(self.down.items()):
+            if actor.line is not None or actor.state != "ALIVE":
+                del self.down[actor]
+            elif now - since > DOWN_GRACE:
+                self.down[actor] = now
+                self.process.to_hub(m.WatchActor(actor.id))
 
     # -- cancelling --------------------------------------------------------------------------
 

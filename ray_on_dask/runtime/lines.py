@@ -36,7 +36,7 @@ def open_line(
     line = Channel(sock, process.reactor, process.on_messages, on_close)
     line.peer = executor
     if not address:
-        line.send(m.Relay(executor, node))
+        line.send(m.Relay(executor, node, process.name))
     line.send(m.Hello(process.name, "owner", 0))
     shared_serializers.introduce(process, line)
     return line

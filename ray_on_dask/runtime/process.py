@@ -165,7 +165,7 @@ class Process:
         """Seconds until the next tick is due."""
         if self.submitting.tasks.busy or dropped or self._hub_out or self.calling._dirty:
             return BUSY_TICK
-        if self.references.known or self.storing.active:
+        if self.references.known or self.storing.active or self.calling.down:
             return CALM_TICK
         return -1.0
 

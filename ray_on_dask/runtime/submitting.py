@@ -210,6 +210,8 @@ class Submitting:
     def tick(self, now: float) -> None:
         """Recall what is stuck, return what is idle, give up on the silently dead."""
         self.process.calling.flush()
+        if self.process.calling.down:
+            self.process.calling.look_after(now)
         self.carry_out(self.tasks.tick(now))
         for executor, since in list(self._down.items()):
             if now - since > LOST_GRACE:

@@ -31,6 +31,7 @@ from ray_on_dask.wire.actor_messages import (
     StartActor as StartActor,
     WatchActor as WatchActor,
 )
+from ray_on_dask.wire.copy_messages import Copied as Copied, CopiesFreed as CopiesFreed
 from ray_on_dask.wire.group_messages import (
     CreateGroup as CreateGroup,
     GroupState as GroupState,
@@ -302,7 +303,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     ActorExiting, ActorStillborn, SaveCheckpoint,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
-    Relay,
+    Relay, Copied, CopiesFreed,
 ]  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode

@@ -21,13 +21,15 @@ class Relay(msgspec.Struct, frozen=True, array_like=True, tag=110):
 
     executor: str
     node: str
+    owner: str
 
 
 class OpenLine(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A new line, to the process of that name."""
+    """A new line, from an owner to an executor."""
 
     line: int
-    target: str
+    executor: str
+    owner: str
 
 
 class LineData(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):

@@ -61,6 +61,29 @@ class _Namespace:
         self.holder.wait()
 
 
+def ended(process: subprocess.Popen[str], timeout: float = 60) -> str:
+    """Wait for a program's end, a good one; the rest of what it prints."""
+    try:
+        out, err = process.communicate("\n", timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate()
+        raise AssertionError(f"it did not end in {timeout} s:\n{out}\n{err[-8000:]}") from None
+    assert process.returncode == 0, f"{out}\n{err[-8000:]}"
+    sys.stderr.write(err)
+    return out
+
+
+def expect(process: subprocess.Popen[str], line: str) -> None:
+    """Wait for a line of a program's."""
+    assert process.stdout is not None
+    found = process.stdout.readline()
+    if found != f"{line}\n":
+        process.send_signal(signal.SIGABRT)
+        out, err = process.communicate()
+        raise AssertionError(f"{found!r} came, not {line!r}:\n{out}\n{err[-8000:]}")
+
+
 @dataclass
 class Host:
     """One host."""
@@ -78,23 +101,15 @@ class Host:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TMPDIR", "DASK_"))}
         process = subprocess.Popen(
             self.space.inside(*command), env={**env, "PYTHONPATH": str(ROOT), **environment},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
         self.processes.append(process)
         return process
 
     def python(self, *args: str, timeout: float = 60, **environment: str) -> str:
         """Run Python there to its end; what it printed."""
-        process = self.start(sys.executable, *args, **environment)
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)
-            out, err = process.communicate()
-            raise AssertionError(f"it did not end in {timeout} s:\n{out}\n{err[-8000:]}") from None
-        assert process.returncode == 0, f"{out}\n{err[-8000:]}"
-        sys.stderr.write(err)
-        return out
+        return ended(self.start(sys.executable, *args, **environment), timeout)
 
     def link(self, up: bool) -> None:
         """Plug it in, or out."""
@@ -226,6 +241,16 @@ class DaskCluster:
         )  # fmt: skip
         self.workers[host.name] = worker
         return worker
+
+    def begin(self, number: int, *args: str) -> subprocess.Popen[str]:
+        """Start a program as `program` does; `end` waits for it."""
+        path, *rest = args
+        return self.hosts[number].start(sys.executable, path, self.address, *rest, **self.tls)
+
+    @staticmethod
+    def end(program: subprocess.Popen[str], timeout: float = 60) -> str:
+        """Let a program end (it gets a line on its stdin); the rest of what it prints."""
+        return ended(program, timeout)
 
     def program(self, number: int, *args: str, **more: Any) -> str:
         """Run a program as a driver on a host, the scheduler's address first of its arguments."""

@@ -31,10 +31,10 @@ def pair():
 
 def test_bytes_of_two_lines_come_in_order_at_the_other_side(pair):
     a, b = pair
-    one, two = a.open("x"), a.open("y")
+    one, two = a.open("x", "o"), a.open("y", "o")
     assert a.data(one, b"1") + a.data(two, b"2") + a.data(one, b"3") == []
     assert move(a, b) == [
-        Opened(one, "x"), Opened(two, "y"),
+        Opened(one, "x", "o"), Opened(two, "y", "o"),
         Deliver(one, b"1"), Deliver(two, b"2"), Deliver(one, b"3"),
     ]  # fmt: skip
     b.data(one, b"back")
@@ -45,7 +45,7 @@ def test_bytes_of_two_lines_come_in_order_at_the_other_side(pair):
 
 def test_a_line_whose_process_takes_nothing_is_paused_and_others_go_on(pair):
     a, b = pair
-    slow, quick = a.open("x"), a.open("y")
+    slow, quick = a.open("x", "o"), a.open("y", "o")
     assert a.data(slow, bytes(WINDOW)) == [Pause(slow)]
     assert a.data(quick, b"1") == []
     move(a, b)
@@ -56,7 +56,7 @@ def test_a_line_whose_process_takes_nothing_is_paused_and_others_go_on(pair):
 
 def test_what_got_lost_with_a_comm_is_sent_again_and_nothing_twice(pair):
     a, b = pair
-    line = a.open("x")
+    line = a.open("x", "o")
     a.data(line, b"1")
     move(a, b)
     a.data(line, b"2")
@@ -69,7 +69,7 @@ def test_what_got_lost_with_a_comm_is_sent_again_and_nothing_twice(pair):
 
 def test_records_that_come_again_are_dropped_and_missing_ones_noticed(pair):
     a, b = pair
-    a.open("x")
+    a.open("x", "o")
     batch = a.take(1 << 20)
     assert b.arrived(batch) and b.arrived(batch) == []
     with pytest.raises(ValueError, match="missing"):
@@ -80,7 +80,7 @@ def test_records_that_come_again_are_dropped_and_missing_ones_noticed(pair):
 
 def test_both_ends_may_close_a_line_at_once(pair):
     a, b = pair
-    line = a.open("x")
+    line = a.open("x", "o")
     move(a, b)
     a.end(line), b.end(line)
     assert move(a, b) == move(b, a) == []
@@ -90,14 +90,14 @@ def test_both_ends_may_close_a_line_at_once(pair):
 
 def test_both_sides_open_lines(pair):
     a, b = pair
-    assert (a.open("x"), b.open("y")) == (1, 2)
-    assert move(a, b) == [Opened(1, "x")]
-    assert move(b, a) == [Opened(2, "y")]
+    assert (a.open("x", "o"), b.open("y", "o")) == (1, 2)
+    assert move(a, b) == [Opened(1, "x", "o")]
+    assert move(b, a) == [Opened(2, "y", "o")]
 
 
 def test_with_too_much_unacknowledged_nothing_is_read():
     a, b = Link(True, held_max=1000), Link(False)
-    one, two = a.open("x"), a.open("y")
+    one, two = a.open("x", "o"), a.open("y", "o")
     assert a.data(one, bytes(900)) == []
     assert a.data(two, bytes(100)) == [Pause(two)]
     move(a, b)
@@ -106,7 +106,7 @@ def test_with_too_much_unacknowledged_nothing_is_read():
 
 def test_a_lost_link_ends_its_lines(pair):
     a, _ = pair
-    one, two = a.open("x"), a.open("y")
+    one, two = a.open("x", "o"), a.open("y", "o")
     assert a.lost() == [Ended(one), Ended(two)]
     assert not a.waiting
 
@@ -143,7 +143,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(side=st.sampled_from([0, 1]))
     def open(self, side):
-        line = self.sides[side].open("x")
+        line = self.sides[side].open("x", "o")
         self.written[side, line] = self.came[side, line] = b""
         self.untaken[side, line] = 0
 

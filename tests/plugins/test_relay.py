@@ -16,6 +16,7 @@ from ray_on_dask.core.link import WINDOW
 from ray_on_dask.plugins import relay as relay_module
 from ray_on_dask.plugins.line_end import LineEnd
 from ray_on_dask.plugins.relay import Relay
+from ray_on_dask.wire.relay_messages import Relay as Wanted
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,9 +26,10 @@ class TwoNodes:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        self.relays = {x: Relay(x, self.dial, self.join, monotonic) for x in "ab"}
+        self.relays = {x: Relay(x, self.dial, self.join, monotonic, self.on_lost) for x in "ab"}
         self.reachable = True
         self.comms: list[Any] = []
+        self.lost: list[tuple[str, str]] = []
 
     async def start(self) -> None:
         self.listener = await listen("tcp://127.0.0.1:0", self.on_comm)
@@ -50,8 +52,11 @@ class TwoNodes:
         del message["op"], message["reply"]
         await self.relays["b"].on_link(comm, **message)
 
-    async def join(self, end: LineEnd, executor: str) -> None:
-        path = str(self.directory / executor)
+    def on_lost(self, executor: str, owner: str) -> None:
+        self.lost.append((executor, owner))
+
+    async def join(self, end: LineEnd) -> None:
+        path = str(self.directory / end.executor)
         await asyncio.get_running_loop().create_unix_connection(lambda: end, path)
 
     async def serve(self, name: str, serve: Callable[..., Any]) -> None:
@@ -63,7 +68,7 @@ class TwoNodes:
         path = self.directory / f"hub-{executor}"
         if not path.exists():
             await asyncio.get_running_loop().create_unix_server(
-                lambda: self.relays["a"].line("b", executor), str(path)
+                lambda: self.relays["a"].line(Wanted(executor, "b", "o")), str(path)
             )
         return await asyncio.open_unix_connection(str(path))
 
@@ -223,6 +228,7 @@ def test_a_link_that_stays_down_is_given_up_on_both_sides(
             await asyncio.wait_for(ended.wait(), 10)
             assert not nodes.relays["a"].links
             await until(lambda: not nodes.relays["b"].links)
+            assert nodes.lost == [("x", "o")]
 
     asyncio.run(story())
 
