@@ -13,6 +13,7 @@ from typing import Any
 from ray_on_dask.core import instructions as i, leases as ls
 from ray_on_dask.core.actor_handlers import ActorHandlers
 from ray_on_dask.core.actors import Actors
+from ray_on_dask.core.copies import Copies, of_owner
 from ray_on_dask.core.directory import Directory
 from ray_on_dask.core.for_people import ForPeople
 from ray_on_dask.core.group_handlers import GroupHandlers
@@ -52,6 +53,7 @@ class ControlStore:
         self.nodes: dict[str, NodeFacts] = {}
         self.leases = ls.Leases()
         self.directory = Directory(make_error)
+        self.copies = Copies()
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)
@@ -77,7 +79,9 @@ class ControlStore:
             m.Hold: lambda who, msg, now: self.directory.hold(msg),
             m.Release: lambda who, msg, now: self.directory.release(who, msg),
             m.Subscribe: lambda who, msg, now: self.directory.subscribe(who, msg),
-            m.FreeObjects: lambda who, msg, now: [i.Send(msg.node, m.FreeObjects(msg.ids))],
+            m.FreeObjects: lambda who, msg, now: self.copies.free(msg, self.nodes),
+            m.Copied: lambda who, msg, now: self.copies.copied(who, msg),
+            m.CopiesFreed: lambda who, msg, now: self.copies.freed(who, msg),
             m.WaitingFor: lambda who, msg, now: self.directory.waiting_for(who, msg),
             m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
             m.Missing: lambda who, msg, now: self.directory.missing(msg),
@@ -168,9 +172,11 @@ class ControlStore:
             word = m.LeaseLost(lease.id, f"its node died ({reason})", m.UNKNOWN)
             out.append(i.Send(lease.demand.owner, word))
         out += self.actors.node_lost(name, now, reason)
-        out += self.directory.node_lost(name)
+        moved = self.copies.node_lost(name)
+        out += self.directory.node_lost(name, moved)
         # Last: by then owners know what has become of actors and leases.
-        out += [i.Send(process, m.NodeLost(name, reason)) for process in self.members]
+        out += [i.Send(process, m.NodeLost(name, reason, of_owner(moved, process)))
+                for process in self.members]  # fmt: skip
         return self._settle(out, now)
 
     def joined(self, node: str, hello: m.Hello, now: float) -> tuple[Out, Member]:

@@ -9,8 +9,10 @@ is freed it says so, and every copy is freed too. When a home dies, one of the c
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from ray_on_dask.core.instructions import Instruction, Send
+from ray_on_dask.core.members import NodeFacts
 from ray_on_dask.wire.messages import Copied, CopiesFreed, FreeObjects, Located
 
 #: Frees remembered for copies of which the word is still on its way.
@@ -23,10 +25,12 @@ class Copies:
     def __init__(self) -> None:
         #: {object: {node: where its copy is}}.
         self._copies: dict[bytes, dict[str, Located]] = {}
-        #: {object that has copies: its home}.
+        #: {object that has copies, or whose first home is gone: its home}.
         self._homes: dict[bytes, str] = {}
         #: {node: objects of which it has copies, or is the home}.
         self._of_node: dict[str, set[bytes]] = {}
+        #: Objects whose first home is gone: their owners may not know.
+        self._moved: set[bytes] = set()
         #: (object, home that said that it is garbage).
         self._tombstones: OrderedDict[tuple[bytes, str], None] = OrderedDict()
 
@@ -58,9 +62,17 @@ class Copies:
             self._tombstones.popitem(last=False)
         return [Send(other, FreeObjects(ids)) for other, ids in out.items()]
 
+    def free(self, message: FreeObjects, nodes: Mapping[str, NodeFacts]) -> list[Instruction]:
+        """An owner lets go of objects of a node; if that is dead, of what there is elsewhere."""
+        node = nodes.get(message.node)
+        if node is not None and not node.alive:
+            return self.freed(message.node, CopiesFreed(message.ids))
+        return [Send(message.node, FreeObjects(message.ids))]
+
     def _forget(self, id: bytes) -> list[str]:
         nodes = list(self._copies.pop(id, ()))
         home = self._homes.pop(id, None)
+        self._moved.discard(id)
         for node in nodes if home is None else [*nodes, home]:
             self._unlink(node, id)
         return nodes if home is None else [*nodes, home]
@@ -75,22 +87,31 @@ class Copies:
         """A node is gone: the objects that have a new home, and where they lie there."""
         moved = {}
         for id in list(self._of_node.get(node, ())):
-            copies = self._copies[id]
+            copies = self._copies.get(id, {})
             self._unlink(node, id)
             if self._homes[id] != node:
                 del copies[node]
-                if not copies:
-                    self._forget(id)
+            elif copies:
+                home = next(iter(copies))
+                moved[id], self._homes[id] = copies.pop(home), home
+                self._moved.add(id)
+            else:
+                del self._homes[id]
+                self._moved.discard(id)
                 continue
-            home = next(iter(copies))
-            moved[id], self._homes[id] = copies.pop(home), home
             if not copies:
-                self._forget(id)
+                del self._copies[id]
+                if id not in self._moved:
+                    self._forget(id)
         return moved
 
     def of(self, id: bytes) -> dict[str, Located]:
         """The copies of an object, by node, oldest first."""
         return dict(self._copies.get(id, {}))
+
+    def home_of(self, id: bytes) -> list[str]:
+        """The home of an object that has copies, or had one that is the home now."""
+        return [self._homes[id]] if id in self._homes else []
 
     def validate(self) -> None:
         """Check the tables against each other."""
@@ -99,5 +120,10 @@ class Copies:
         pairs |= {(home, id) for id, home in self._homes.items()}
         assert pairs == {(node, id) for node, ids in self._of_node.items() for id in ids}
         assert all(self._copies.values()) and all(self._of_node.values())
-        assert self._copies.keys() == self._homes.keys()
+        assert self._copies.keys() | self._moved == self._homes.keys()
         assert len(self._tombstones) <= TOMBSTONES
+
+
+def of_owner(moved: Mapping[bytes, Located], owner: str) -> list[tuple[bytes, Located]]:
+    """Those of these objects that a process has made the ids of."""
+    return [(id, at) for id, at in moved.items() if id[:8].hex() == owner]

@@ -312,6 +312,12 @@ class Directory:
             "inline_bytes": table.inline_bytes,
         }
 
+    def node_of(self, id: bytes) -> list[str]:
+        """The node that a value lies on; nothing if it lies nowhere, or is not known here."""
+        entry = self._table.entries.get(id)
+        at = entry.value.at if entry is not None and entry.value is not None else None
+        return [] if at is None else [at.node]
+
     def stored_on(self, node: str) -> list[bytes]:
         """Ids of the values that lie on this node."""
         return list(self._table.stored.get(node, ()))

@@ -58,6 +58,15 @@ class Questions:
             raise KeyError(f"node {node} is dead")
         return facts.address
 
+    def _about_holders(self, sender: str, id: bytes, home: str) -> dict[str, Any]:
+        """Nodes that have an object, as far as is known, and whether one is about to."""
+        nodes = self.store.nodes
+        copies = self.store.copies
+        known = [*self.store.directory.node_of(id), home, *copies.home_of(id), *copies.of(id)]
+        names = dict.fromkeys(known)
+        alive = [x for x in names if x != sender and x in nodes and nodes[x].alive]
+        return {"nodes": alive, "coming": False}
+
     def _node(self, facts: NodeFacts) -> dict[str, Any]:
         node = self.store.leases.nodes.get(facts.name)
         total = node.ledger.total if node is not None else {}

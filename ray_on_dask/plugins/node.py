@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray_on_dask.plugins.copying import Copying
 from ray_on_dask.plugins.dialer import Dialer
 from ray_on_dask.plugins.executor_pool import ExecutorPool
 from ray_on_dask.plugins.hub import Line, start_hub
@@ -81,6 +82,8 @@ class NodeManager:
         self.pool = ExecutorPool(self, options.gpu_ids)
         self.dialer = Dialer(self.name, up)
         self.store = NodeStore(self)
+        self.copying = Copying(self)
+        self.store.fetcher = self.copying.fetch
         self.relay = Relay(
             self.name, self.dialer.dial, self._join_line, self.now, self.pool.owner_lost
         )
@@ -207,6 +210,7 @@ class NodeManager:
     def tick(self, now: float) -> None:
         """To be called each second or so."""
         self.relay.tick(now)
+        self.copying.tick()
         self.pool.reap(now)
         self.pool.watch_memory()
 
@@ -221,6 +225,7 @@ class NodeManager:
         if self.guest is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.guest.close)
         self.relay.close()
+        self.copying.close()
         self.store.close()
         await self.zygote.close()
         for line in list(self.lines.values()):

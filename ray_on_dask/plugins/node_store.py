@@ -50,6 +50,8 @@ class NodeStore:
         self._coming: dict[bytes, set[str]] = {}
         #: {object pinned at another node of this host in our name: that node}.
         self._at_peer: dict[bytes, str] = {}
+        #: {process that is dead and has written objects that live: its pid}.
+        self._dead: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             m.Sealed: self._sealed,
@@ -86,6 +88,7 @@ class NodeStore:
         for id in message.ids:
             self._carry_out(self.objects.freed(id))
         self.on_objects([], message.ids)
+        self.node.copying.freed(message.ids)
 
     def owner_gone(self, message: m.OwnerGone) -> None:
         """A process is dead: what it owned and nobody else knows is garbage."""
@@ -105,8 +108,14 @@ class NodeStore:
             return
         files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
         self._carry_out(self.objects.writer_gone(name, files))
-        if pid and not self.objects.bytes_of(name):
-            clear_usage(directory, pid)
+        if pid:
+            self._dead[name] = pid
+            self._clear_usage(name)
+
+    def _clear_usage(self, name: str) -> None:
+        """Count nothing for a process that is dead, once its last object is gone."""
+        if name in self._dead and not self.objects.bytes_of(name):
+            clear_usage(self.node.directories.shm_dir, self._dead.pop(name))
 
     def _carry_out(self, instructions: list[TellWriter | RemoveFile]) -> None:
         for what in instructions:
@@ -115,6 +124,9 @@ class NodeStore:
                     os.unlink(what.path)
                 except FileNotFoundError:
                     continue
+                self._clear_usage(os.path.basename(what.path).split("-")[1])
+            elif what.writer == self.node.name:
+                self.node.copying.space_freed(what.place)
             else:
                 self._send(what.writer, m.SpaceFreed([what.place]))
 
@@ -179,15 +191,13 @@ class NodeStore:
 
     async def _from_elsewhere(self, id: bytes, at: m.Located) -> m.Value:
         facts = await self.peers.facts(at.node)
-        if facts is None:
-            return self.lost(id, f"Node {at.node}, which had it, is gone.")
-        if facts["host"] != host_id():
+        if facts is None or facts["host"] != host_id():
             return m.Value(m.STORED, b"", await self.fetcher(id, at))
         try:
             line = await self.peers.line(at.node, facts["hub"])
         except OSError:
             self.peers.forget(at.node)
-            return self.lost(id, f"Node {at.node}, which had it, is gone.")
+            return m.Value(m.STORED, b"", await self.fetcher(id, at))
         value = await line.open(id, at)
         if value.kind == m.STORED:
             self._at_peer[id] = at.node

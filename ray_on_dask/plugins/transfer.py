@@ -106,6 +106,10 @@ class Brought:
     source: str
 
 
+class NotThere(LookupError):
+    """The object is not in the store of any of the nodes asked, all of which have answered."""
+
+
 class Reading:
     """Reads objects of other nodes.
 
@@ -141,19 +145,25 @@ class Reading:
 
         Raises
         ------
+        NotThere
+            If none of them has it.
         OSError
-            If none of them gives it; it says why the last one did not.
+            If one of them could not be asked, and no other gives it.
         ObjectStoreFullError
             If there is no room for it here.
         """
         async with self._turns:
-            error: Exception = ConnectionError("no node has it")
+            error: Exception = NotThere("it is in no node's store")
             for node in nodes:
                 try:
                     return await self._read_from(node, id)
-                except (OSError, LookupError) as found:
+                except NotThere:
+                    continue
+                except LookupError as found:  # that node is dead
+                    error = NotThere(str(found.args[0]))
+                except OSError as found:
                     error = found
-            raise ConnectionError(str(error)) from error
+            raise error
 
     async def _read_from(self, node: str, id: bytes) -> Brought:
         comm = await self._comm(node)
@@ -161,7 +171,7 @@ class Reading:
             about = await self._ask(comm, {"id": id}, "about")
             if about is None:
                 self._keep(node, comm)
-                raise LookupError("it is not in that node's store")
+                raise NotThere("it is not in that node's store")
             loop = asyncio.get_running_loop()
             room = await loop.run_in_executor(None, self._reserve, about["size"])
             try:
@@ -170,7 +180,7 @@ class Reading:
             except BaseException:
                 self._free(room.located)
                 raise
-        except LookupError:
+        except NotThere:
             raise
         except BaseException:
             comm.abort()

@@ -66,7 +66,7 @@ class NodePlugin(WorkerPlugin):
         self.watch = None if self.control is not None else ControlWatch(worker, node)
         pong = self.watch.on_pong if self.watch is not None else _ignore
         dask.on_stream(worker, {"rod-down": self.on_down, "rod-pong": pong})
-        dask.on_calls(worker, {"rod-link": self.on_link})
+        dask.on_calls(worker, {"rod-link": self.on_link, "rod-read": self.on_read})
         dask.add_figures(worker, Figures(node).measure)
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
@@ -111,6 +111,10 @@ class NodePlugin(WorkerPlugin):
         """Another node wants to carry lines to executors of this one; lasts as long as the comm."""
         await self.node.relay.on_link(comm, link, node, new, received)
 
+    async def on_read(self, comm: Any, reader: str = "") -> None:
+        """Another node wants objects of this one; lasts as long as the comm."""
+        await self.node.copying.serve(comm, reader)
+
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
         if new:
@@ -137,7 +141,7 @@ class NodePlugin(WorkerPlugin):
         self.keys.close()
         dask.drop_figures(worker)
         dask.off_stream(worker, ["rod-down", "rod-pong"])
-        dask.off_calls(worker, ["rod-link"])
+        dask.off_calls(worker, ["rod-link", "rod-read"])
         local_nodes.nodes.pop(self.node.name, None)
         why = "was closed"
         if self.control is None and dask.has_lost_scheduler(worker):

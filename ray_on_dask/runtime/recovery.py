@@ -147,11 +147,13 @@ class Recovery:
 
     def on_node_lost(self, channel: Channel, message: m.NodeLost) -> None:
         """What lay on this node is gone: ours is made again, others' owners see to theirs."""
-        ours = []
+        ours, moved = [], dict(message.moved)
         for entry in [*self.results.values(), *self.process.references.known.values()]:
             if entry.kind != m.STORED or entry.data.node != message.node:
                 continue
-            if entry.owned:
+            if entry.id in moved:
+                entry.data = moved[entry.id]
+            elif entry.owned:
                 ours.append(entry)
             else:
                 self._await_again(entry)

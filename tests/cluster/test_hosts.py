@@ -15,3 +15,20 @@ def test_calls_go_to_other_hosts_and_results_come_back(secure_cluster: Any) -> N
     out = secure_cluster.program(0, f"{PROGRAMS}/calls.py", "host2", "host3")
     assert "done on host1" in out
     assert out.count("heard from afar") == 2
+
+
+def stored(cluster: Any) -> int:
+    """Bytes of objects that Dask knows of on all hosts: none where all is freed."""
+    return int(cluster.hosts[0].python(f"{PROGRAMS}/stored.py", cluster.address, **cluster.tls))
+
+
+def test_objects_go_between_hosts_and_are_freed_everywhere(net: Any, secure_cluster: Any) -> None:
+    """Copies too, once nobody can reach the object."""
+    program = secure_cluster.begin(0, f"{PROGRAMS}/objects.py", "host2", "host3")
+    net.expect(program, "used")
+    assert stored(secure_cluster) > 0
+    program.stdin.write("\n")
+    program.stdin.flush()
+    net.expect(program, "let go")
+    net.wait_until(lambda: stored(secure_cluster) == 0, 20, "all objects are freed")
+    secure_cluster.end(program)

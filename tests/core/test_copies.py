@@ -50,10 +50,18 @@ def test_a_copy_becomes_the_home_when_the_home_dies(copies):
     assert copies.of(b"y") == {}
 
 
-def test_of_an_object_whose_last_copy_is_the_home_nothing_is_kept(copies):
+def test_an_owner_who_does_not_know_that_an_object_has_moved_may_free_it(copies):
+    copies.copied("b", Copied(b"x", at("b"), "a"))
+    assert copies.node_lost("a") == {b"x": at("b")}
+    assert copies.home_of(b"x") == ["b"]
+    assert copies.freed("a", CopiesFreed([b"x"])) == [Send("b", FreeObjects([b"x"]))]
+
+
+def test_of_an_object_that_nobody_has_any_more_nothing_is_kept(copies):
     copies.copied("b", Copied(b"x", at("b"), "a"))
     assert copies.node_lost("a") == {b"x": at("b")}
     assert copies.node_lost("b") == {}
+    assert copies.home_of(b"x") == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled_from("xyz"))))

@@ -154,10 +154,12 @@ def test_another_copy_is_read_when_one_is_gone(tmp_path: Path) -> None:
 def test_without_any_copy_there_is_an_error_and_no_room_is_taken(tmp_path: Path) -> None:
     async def story() -> None:
         async with net(tmp_path) as network:
-            with pytest.raises(ConnectionError, match="not in that node's store"):
-                await network.reading.read(b"x", ["a", "b"])
-            with pytest.raises(ConnectionError, match="no node"):
-                await network.reading.read(b"x", [])
+            for nodes in (["a", "b"], ["dead"], []):
+                with pytest.raises(transfer.NotThere):
+                    await network.reading.read(b"x", nodes)
+            network.listeners["a"].stop()
+            with pytest.raises(OSError):
+                await network.reading.read(b"y", ["a", "b"])
             assert network.nodes["r"].store.used == 0
 
     asyncio.run(story())

@@ -1,0 +1,139 @@
+"""Copies of other hosts' objects in a node's store, and what this node hands out to others.
+
+A copy is an object of this node's store like any other, written by the node itself; it stays until
+the object is freed everywhere (`core.copies`). Dask learns of it as of one more replica of the
+object's key. If Dask drops that again (its memory manager wants one replica of each), nothing
+happens here: what a node has it knows from its own table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ray_on_dask.core.stored_objects import Stored
+from ray_on_dask.objectstore.store import Allocation, Store
+from ray_on_dask.plugins.transfer import Brought, NotThere, Reading, Serving
+from ray_on_dask.wire import messages as m
+
+if TYPE_CHECKING:
+    from ray_on_dask.plugins.node import NodeManager
+
+logger = logging.getLogger("ray_on_dask")
+
+#: Seconds for which nodes are tried that live and cannot be reached, or that have it not (yet).
+UNREACHABLE, ABSENT = 30.0, 3.0
+#: Seconds between two tries, first and last.
+PAUSE, PAUSE_MAX = 0.05, 0.5
+
+
+class Copying:
+    """What crosses hosts of the object store of one node."""
+
+    def __init__(self, node: NodeManager):
+        self.node = node
+        self.reading = Reading(node.name, node.dialer.dial, self._reserve, self._give_back)
+        self._store: Store | None = None
+        #: Objects here of which there may be copies elsewhere, or that are copies.
+        self._elsewhere: set[bytes] = set()
+        self._readers = 0
+
+    # -- from others ------------------------------------------------------------------------
+
+    async def fetch(self, id: bytes, at: m.Located) -> m.Located:
+        """Bring an object to this node's store, from wherever it is: its place here.
+
+        Raises
+        ------
+        LookupError
+            If no node has it, or it is garbage by now.
+        OSError
+            If a node has it that cannot be reached.
+        ObjectStoreFullError
+            If there is no room here.
+        """
+        brought = await self._find(id, at.node)
+        return self.take_in(id, brought, at.node)
+
+    async def _find(self, id: bytes, home: str) -> Brought:
+        since, pause, nodes = self.node.now(), PAUSE, [home]
+        while True:
+            try:
+                return await self.reading.read(id, nodes)
+            except (NotThere, OSError) as error:
+                found = await self.node.dialer.ask("holders", id=id, home=home)
+                nodes = found["nodes"]
+                if not nodes and not found["coming"]:
+                    raise LookupError("no node has it any more") from error
+                absent = isinstance(error, NotThere) and not found["coming"]
+                if self.node.now() - since > (ABSENT if absent else UNREACHABLE):
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, PAUSE_MAX)
+
+    def take_in(self, id: bytes, brought: Brought, home: str) -> m.Located:
+        """Make what has come an object of this node's; `LookupError` if it is garbage by now."""
+        self._elsewhere.add(id)
+        self.node.store.handle(self.node.name, m.Sealed(id, brought.at, brought.key))
+        stored = self.node.store.objects.objects.get(id)
+        if stored is None:
+            self._elsewhere.discard(id)
+            raise LookupError("it was freed while it was on its way")
+        self.node.up(self.node.name, m.Copied(id, stored.at, home))
+        return stored.at
+
+    def _reserve(self, size: int) -> Allocation:
+        return self._own_store().reserve(size)
+
+    def _own_store(self) -> Store:
+        if self._store is None:
+            node = self.node
+            self._store = Store(node.directories.shm_dir, node.name, node.name, node.capacity)
+        return self._store
+
+    def _give_back(self, place: m.Located) -> None:
+        self._own_store().free(place)
+
+    # -- to others -----------------------------------------------------------------------------
+
+    async def serve(self, comm: Any, reader: str) -> None:
+        """Hand objects out on a comm of another node's."""
+        self._readers += 1
+        await Serving(comm, self, f"{reader}#{self._readers}").run()
+
+    def open_for(self, reader: str, id: bytes) -> Stored | None:
+        """Keep an object in place for a reader; None if it is not here."""
+        stored = self.node.store.objects.objects.get(id)
+        if stored is not None:
+            self._elsewhere.add(id)
+            self.node.store.pins.opened(reader, id)
+        return stored
+
+    def close_for(self, reader: str, id: bytes) -> None:
+        """It is not read any more."""
+        self.node.store.handle(reader, m.Closed([id]))
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def freed(self, ids: list[bytes]) -> None:
+        """These are garbage: so are their copies."""
+        gone = [id for id in ids if id in self._elsewhere]
+        if gone:
+            self._elsewhere.difference_update(gone)
+            self.node.up(self.node.name, m.CopiesFreed(gone))
+
+    def space_freed(self, place: m.Located) -> None:
+        """Room of a copy may be used again."""
+        self._give_back(place)
+
+    def tick(self) -> None:
+        """To be called each second."""
+        if self._store is not None:
+            self._store.trim()
+
+    def close(self) -> None:
+        """The node ends."""
+        self.reading.close()
+        if self._store is not None:
+            self._store.close()
