@@ -108,7 +108,7 @@ def _start(options: InitOptions) -> RayContext:
         _head = joining.start_head(options)
         hub = _head.facts["hub"]
     else:
-        hub, options.client = joining.find_hub(options)
+        hub, options.client, _head = joining.find_hub(options)
     driver = None
     try:
         terminal = Terminal(options.log_to_driver, options.driver_mode != sessions_silent())

@@ -16,6 +16,7 @@ from ray_on_dask.core.actors import Actors
 from ray_on_dask.core.copies import Copies, of_owner
 from ray_on_dask.core.directory import Directory
 from ray_on_dask.core.for_people import ForPeople
+from ray_on_dask.core.gateways import Gateways
 from ray_on_dask.core.group_handlers import GroupHandlers
 from ray_on_dask.core.group_record import EndUser
 from ray_on_dask.core.members import (
@@ -54,6 +55,7 @@ class ControlStore:
         self.leases = ls.Leases()
         self.directory = Directory(make_error)
         self.copies = Copies()
+        self.gateways = Gateways(self)
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)

@@ -78,6 +78,6 @@ def across_hosts(send: Send, home: str, nodes: Mapping[str, NodeFacts]) -> Send:
     if type(message) not in (m.Granted, m.ActorState) or not message.address:
         return send
     here, there = nodes.get(home), nodes.get(message.node)
-    if here is None or there is None or here.host == there.host:
-        return send
+    if there is None or (here is not None and here.host == there.host):
+        return send  # who has no node of those has a gateway, on a host without any
     return Send(send.to, msgspec.structs.replace(message, address=""))

@@ -65,7 +65,11 @@ class Questions:
         known = [*self.store.directory.node_of(id), home, *copies.home_of(id), *copies.of(id)]
         names = dict.fromkeys(known)
         alive = [x for x in names if x != sender and x in nodes and nodes[x].alive]
-        return {"nodes": alive, "coming": False}
+        return {"nodes": alive, "coming": not alive and home in self.store.gateways.facts}
+
+    def _about_home(self, sender: str) -> str:
+        """A node for an object that a gateway hands over."""
+        return self.store.gateways.home()
 
     def _node(self, facts: NodeFacts) -> dict[str, Any]:
         node = self.store.leases.nodes.get(facts.name)

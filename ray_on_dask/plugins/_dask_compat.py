@@ -295,9 +295,20 @@ def add_data(worker: Any, data: dict[str, Any]) -> None:
 
 async def connect_to(worker: Any, address: str, timeout: float) -> Any:
     """A comm to another server, with this worker's credentials; `OSError` if it cannot be had."""
+    return await connect_as(address, timeout, worker.connection_args)
+
+
+async def connect_as(address: str, timeout: float, arguments: dict[str, Any]) -> Any:
+    """A comm to a server, with the credentials that `arguments` are made of."""
     from distributed.core import connect
 
-    return await connect(address, timeout=timeout, **worker.connection_args)
+    return await connect(address, timeout=timeout, **arguments)
+
+
+def connection_arguments(security: Any) -> dict[str, Any]:
+    """What a client of this `Security` connects with."""
+    arguments: dict[str, Any] = security.get_connection_args("client")
+    return arguments
 
 
 def as_frame(data: Any) -> Any:

@@ -18,10 +18,25 @@ from ray_on_dask.runtime.directories import host_id
 
 #: Seconds that are left to a worker on this host when there are nodes on others already.
 LATECOMER = 2.0
+#: Protocols on which another process than the driver can reach the scheduler.
+GATEWAY_SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
 
 
-def attach(options: Any) -> tuple[str, Any]:
-    """The hub of a node on this host, and the user's own client if one was given.
+@dataclass(frozen=True)
+class Found:
+    """What a driver joins by."""
+
+    #: Of a node on this host; "" if there is none, so that a gateway is needed.
+    hub: str
+    #: The user's own client if one was given.
+    client: Any = None
+    #: The scheduler, and the `Security` to reach it with.
+    address: str = ""
+    security: Any = None
+
+
+def attach(options: Any) -> Found:
+    """The hub of a node on this host, or what it takes to do without.
 
     Parameters
     ----------
@@ -31,8 +46,8 @@ def attach(options: Any) -> tuple[str, Any]:
     Raises
     ------
     ConnectionError
-        When there is no scheduler, no Redis that knows one, or no node on this host; the text
-        says what to do.
+        When there is no scheduler, no Redis that knows one, or no node at all; the text says
+        what to do.
     RuntimeError
         When the cluster lacks this package, or has another version of it.
     """
@@ -40,11 +55,11 @@ def attach(options: Any) -> tuple[str, Any]:
     if target is None or isinstance(target, str):
         found, address = _locate(options, target)
         if found is not None:
-            return found.hub, None
+            return Found(found.hub)
         with _Session.open(address) as session:
-            return session.hub(), None
+            return session.find()
     with _Session.of(target) as session:
-        return session.hub(), session.client if session.given else None
+        return session.find()
 
 
 def _locate(options: Any, address: str | None) -> tuple[SessionFile | None, str]:
@@ -136,8 +151,12 @@ class _Session:
         if not self.given:
             self.client.close()
 
-    def hub(self) -> str:
-        """The hub of a node on this host, once there is one."""
+    def find(self) -> Found:
+        """A node on this host, once there is one, or the way to the scheduler."""
+        client = self.client if self.given else None
+        return Found(self._hub(), client, self.address, self.client.security)
+
+    def _hub(self) -> str:
         self._bring_plugins()
         since = time.monotonic()
         while True:
@@ -149,6 +168,8 @@ class _Session:
                 return str(here[0]["hub"])
             waited = time.monotonic() - since
             if waited > (LATECOMER if _settled(info) else setting("node-timeout", 15)):
+                if _elsewhere(info) and urlsplit(self.address).scheme in GATEWAY_SCHEMES:
+                    return ""
                 raise ConnectionError(_no_node(info, self.address))
             time.sleep(0.05)
 
@@ -207,6 +228,11 @@ def _check_version(theirs: str, address: str) -> None:
 def _settled(info: dict[str, Any]) -> bool:
     """Whether every worker that is there has said what it is."""
     return len([x for x in info["nodes"] if x["alive"]]) >= info["workers"] > 0
+
+
+def _elsewhere(info: dict[str, Any]) -> bool:
+    """Whether there are nodes that a driver on this host can use through a gateway."""
+    return any(node["alive"] for node in info["nodes"])
 
 
 def _no_node(info: dict[str, Any], address: str) -> str:

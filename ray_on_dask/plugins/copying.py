@@ -24,6 +24,8 @@ logger = logging.getLogger("ray_on_dask")
 
 #: Seconds for which nodes are tried that live and cannot be reached, or that have it not (yet).
 UNREACHABLE, ABSENT = 30.0, 3.0
+#: Seconds for a gateway to hand an object over.
+COMING = 300.0
 #: Seconds between two tries, first and last.
 PAUSE, PAUSE_MAX = 0.05, 0.5
 
@@ -33,7 +35,7 @@ class Copying:
 
     def __init__(self, node: NodeManager):
         self.node = node
-        self.reading = Reading(node.name, node.dialer.dial, self._reserve, self._give_back)
+        self.reading = Reading(node.name, node.dialer.dial, self.reserve, self.give_back)
         self._store: Store | None = None
         #: Objects here of which there may be copies elsewhere, or that are copies.
         self._elsewhere: set[bytes] = set()
@@ -66,8 +68,8 @@ class Copying:
                 nodes = found["nodes"]
                 if not nodes and not found["coming"]:
                     raise LookupError("no node has it any more") from error
-                absent = isinstance(error, NotThere) and not found["coming"]
-                if self.node.now() - since > (ABSENT if absent else UNREACHABLE):
+                limit = ABSENT if isinstance(error, NotThere) else UNREACHABLE
+                if self.node.now() - since > (COMING if found["coming"] else limit):
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, PAUSE_MAX)
@@ -83,7 +85,8 @@ class Copying:
         self.node.up(self.node.name, m.Copied(id, stored.at, home))
         return stored.at
 
-    def _reserve(self, size: int) -> Allocation:
+    def reserve(self, size: int) -> Allocation:
+        """Room in this node's store, to be written by the node itself."""
         return self._own_store().reserve(size)
 
     def _own_store(self) -> Store:
@@ -92,7 +95,8 @@ class Copying:
             self._store = Store(node.directories.shm_dir, node.name, node.name, node.capacity)
         return self._store
 
-    def _give_back(self, place: m.Located) -> None:
+    def give_back(self, place: m.Located) -> None:
+        """Take back room of which nothing came, or whose object is gone."""
         self._own_store().free(place)
 
     # -- to others -----------------------------------------------------------------------------
@@ -125,7 +129,7 @@ class Copying:
 
     def space_freed(self, place: m.Located) -> None:
         """Room of a copy may be used again."""
-        self._give_back(place)
+        self.give_back(place)
 
     def tick(self) -> None:
         """To be called each second."""

@@ -179,6 +179,8 @@ class NodeStore:
         """Find an object of another node, and tell who waits for it."""
         try:
             value = await self._from_elsewhere(id, at)
+        except LookupError:
+            value = m.Value(m.FREED)  # nobody has it: its owner may make it again
         except Exception as error:
             value = self.lost(id, f"It could not be had from node {at.node}: {error}")
         waiting = [x for x in self._coming.pop(id, ()) if x in self.node.lines]

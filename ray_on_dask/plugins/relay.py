@@ -41,7 +41,7 @@ class NodeLink:
         self.peer = peer
         self.first = first
         self.link = Link(first)
-        self.ends: dict[int, LineEnd] = {}
+        self.ends: dict[int, Any] = {}
         self.closed = False
         self.heard = relay.now()
         self.comm: Any = None
@@ -52,9 +52,9 @@ class NodeLink:
 
     # -- lines ---------------------------------------------------------------------------
 
-    def open(self, executor: str, owner: str) -> LineEnd:
+    def open(self, executor: str, owner: str) -> Any:
         """A new line to an executor there; its local end is to be given a transport."""
-        end = LineEnd(self, self.link.open(executor, owner))
+        end = self.relay.make_end(self, self.link.open(executor, owner))
         self.ends[end.line] = end
         self._more.set()
         return end
@@ -79,7 +79,7 @@ class NodeLink:
         for what in instructions:
             kind = type(what)
             if kind is ln.Opened:
-                end = self.ends[what.line] = LineEnd(self, what.line)
+                end = self.ends[what.line] = self.relay.make_end(self, what.line)
                 end.executor, end.owner = what.executor, what.owner  # type: ignore[union-attr]
                 self.relay.accept(end)
                 continue
@@ -126,7 +126,7 @@ class NodeLink:
         try:
             await comm.write(
                 {
-                    "op": "rod-link", "link": self.id, "node": self.relay.name, "new": new,
+                    "op": self.relay.op, "link": self.id, "node": self.relay.name, "new": new,
                     "received": self.link.received, "reply": False,
                 }
             )  # fmt: skip
@@ -231,7 +231,7 @@ class Relay:
         self,
         name: str,
         dial: Dial,
-        connect: Callable[[LineEnd], Awaitable[None]],
+        connect: Callable[[Any], Awaitable[None]],
         now: Callable[[], float],
         on_lost: Callable[[str, str], None],
     ):
@@ -239,12 +239,16 @@ class Relay:
         self.dial = dial
         self.now = now
         self.on_lost = on_lost
+        #: The call that the other side's server answers.
+        self.op = "rod-link"
+        #: Makes the local end of a line.
+        self.make_end: Callable[[NodeLink, int], Any] = LineEnd
         self.links: dict[str, NodeLink] = {}
         self._connect = connect
         self._by_node: dict[str, NodeLink] = {}
         self._joining: set[asyncio.Task[None]] = set()
 
-    def line(self, wanted: Wanted) -> LineEnd:
+    def line(self, wanted: Wanted) -> Any:
         """A new line to an executor of another node."""
         node = wanted.node
         link = self._by_node.get(node)
@@ -267,13 +271,13 @@ class Relay:
         await comm.write({"received": found.link.received})
         await found.serve(comm, received)
 
-    def accept(self, end: LineEnd) -> None:
+    def accept(self, end: Any) -> None:
         """The other side has opened a line: find the executor that it is for."""
         task = asyncio.ensure_future(self._join(end))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
 
-    async def _join(self, end: LineEnd) -> None:
+    async def _join(self, end: Any) -> None:
         try:
             await self._connect(end)
         except (OSError, LookupError):

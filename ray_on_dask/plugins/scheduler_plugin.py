@@ -15,16 +15,18 @@ from tornado.ioloop import PeriodicCallback
 from ray_on_dask import __version__
 from ray_on_dask.config import number
 from ray_on_dask.core import cluster_metrics
-from ray_on_dask.core.control import ControlStore, Member, NodeFacts, Record
+from ray_on_dask.core.control import ControlStore, NodeFacts, Record
 from ray_on_dask.core.exposition import Family
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.plugins import _dask_compat as dask, dashboard, local_nodes, metrics_route
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
+from ray_on_dask.plugins.gateways import Gateways
 from ray_on_dask.plugins.kept_refs import HOLDER, KeptRefs
 from ray_on_dask.plugins.records import Records
 from ray_on_dask.plugins.watch import NodeWatch
+from ray_on_dask.plugins.welcome import welcome
 from ray_on_dask.wire import messages as m
 
 logger = logging.getLogger("ray_on_dask")
@@ -117,10 +119,11 @@ class ControlPlugin(SchedulerPlugin):
         self.store.questions.session = {
             "session_name": self.session["session_name"], "scheduler_address": scheduler.address,
         }  # fmt: skip
-        self.elastic = Elastic(scheduler, self.store, self.addresses, self._dispatch)
+        self.elastic = Elastic(scheduler, self.store, self.addresses, self.dispatch)
+        self.gateways = Gateways(self)
         self.watch.configure()
         rpc: dict[str, Any] = {"rod_info": self.info, "rod_want": self.want, "rod_keep": self.keep}
-        dask.on_rpc(scheduler, rpc)
+        dask.on_rpc(scheduler, rpc | {"rod-gateway": self.gateways.on_link})
         dask.on_stream(
             scheduler,
             {
@@ -157,7 +160,7 @@ class ControlPlugin(SchedulerPlugin):
         assert self.store is not None
         self.addresses[facts["name"]] = address
         dask.hurry_stream(self.scheduler, address)
-        self._dispatch(self.store.node_up(NodeFacts(address=address, **facts), self.now()))
+        self.dispatch(self.store.node_up(NodeFacts(address=address, **facts), self.now()))
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """A Dask worker is there, at an address that a dead one may have had."""
@@ -175,7 +178,7 @@ class ControlPlugin(SchedulerPlugin):
         self.addresses.pop(name, None)
         self.watch.liveness.gone(name)
         if self.store is not None:
-            self._dispatch(self.store.node_down(name, reason, self.now()))
+            self.dispatch(self.store.node_down(name, reason, self.now()))
 
     def log_event(self, topic: str, msg: Any) -> None:
         """A worker's status has changed: one that is about to close gets no more work."""
@@ -278,29 +281,15 @@ class ControlPlugin(SchedulerPlugin):
         if kind is m.Hello:
             out, member = store.joined(sender, message, now)
             if member.kind == "driver":
-                self._welcome(member)
+                self._send(member.name, welcome(self, member))
         elif kind is m.Lost:
             out = store.lost(message, now)
         else:
             out = store.handle(sender, message, now)
-        self._dispatch(out)
+        self.dispatch(out)
 
-    def _welcome(self, member: Member) -> None:
-        import msgspec
-
-        assert self.store is not None
-        facts = self.store.nodes[member.node]
-        session = {
-            **self.session,
-            "scheduler_address": self.scheduler.address,
-            "session_dir": facts.session_dir, "shm": facts.shm, "ip": facts.ip,
-            "capacity": facts.resources.get("object_store_memory", 0) // 10_000,
-            "cluster": self.store.questions._sum("total"),
-        }  # fmt: skip
-        text = msgspec.json.encode(session).decode()
-        self._send(member.name, m.Welcome(member.job, member.node, text))
-
-    def _dispatch(self, out: list[Any]) -> None:
+    def dispatch(self, out: list[Any]) -> None:
+        """Carry out what the control store says."""
         for what in out:
             if type(what) is Send:
                 self._send(what.to, what.message)
@@ -315,7 +304,9 @@ class ControlPlugin(SchedulerPlugin):
             local.down(to, message)
             return
         address = self.addresses.get(node)
-        if address is not None:
+        if node in self.gateways.lines:
+            self.gateways.lines[node].send(to, message)
+        elif address is not None:
             if not self._down:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._down.setdefault(address, []).append((to, m.encode(message)))
@@ -368,15 +359,16 @@ class ControlPlugin(SchedulerPlugin):
         try:
             assert self.store is not None
             now = self.now()
+            self.gateways.tick(now)
             for name, address in self.addresses.items():
                 busy = dask.running_tasks(self.scheduler, address)
-                self._dispatch(
+                self.dispatch(
                     self.store._settle(
                         self.store.leases.set_external(name, busy * 10_000, now), now
                     )
                 )
             self.watch.tick(now)
-            self._dispatch(self.store.tick(now))
+            self.dispatch(self.store.tick(now))
             if self.elastic is not None:
                 self.elastic.tick()
         except Exception:
@@ -386,6 +378,7 @@ class ControlPlugin(SchedulerPlugin):
         """The scheduler closes."""
         if self._ticker is not None:
             self._ticker.stop()
+            self.gateways.close()
         self._drop_metrics()
         if self.log is not None:
             self.log.close()

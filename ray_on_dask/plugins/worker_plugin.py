@@ -18,6 +18,7 @@ from ray_on_dask.plugins.object_keys import ObjectKeys
 from ray_on_dask.plugins.relay import CONNECT
 from ray_on_dask.plugins.session_file import SessionFile
 from ray_on_dask.plugins.stored_handle import StoredHandle
+from ray_on_dask.plugins.uploading import receive
 from ray_on_dask.plugins.watch import ControlWatch
 from ray_on_dask.wire import messages as m
 
@@ -66,7 +67,7 @@ class NodePlugin(WorkerPlugin):
         self.watch = None if self.control is not None else ControlWatch(worker, node)
         pong = self.watch.on_pong if self.watch is not None else _ignore
         dask.on_stream(worker, {"rod-down": self.on_down, "rod-pong": pong})
-        dask.on_calls(worker, {"rod-link": self.on_link, "rod-read": self.on_read})
+        dask.on_calls(worker, self.calls())
         dask.add_figures(worker, Figures(node).measure)
         self._ticker = PeriodicCallback(self._tick, 1000)
         self._ticker.start()
@@ -105,6 +106,10 @@ class NodePlugin(WorkerPlugin):
         """A comm to another node's worker."""
         return await dask.connect_to(self.worker, address, CONNECT)
 
+    def calls(self) -> dict[str, Any]:
+        """What other nodes and gateways call: each keeps its comm for as long as it likes."""
+        return {"rod-link": self.on_link, "rod-read": self.on_read, "rod-write": self.on_write}
+
     async def on_link(
         self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0
     ) -> None:
@@ -114,6 +119,12 @@ class NodePlugin(WorkerPlugin):
     async def on_read(self, comm: Any, reader: str = "") -> None:
         """Another node wants objects of this one; lasts as long as the comm."""
         await self.node.copying.serve(comm, reader)
+
+    async def on_write(
+        self, comm: Any, id: bytes = b"", size: int = 0, key: str = "", home: str = ""
+    ) -> None:
+        """A gateway hands an object over."""
+        await receive(self.node.copying, comm, id, size, key, home)
 
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
@@ -141,7 +152,7 @@ class NodePlugin(WorkerPlugin):
         self.keys.close()
         dask.drop_figures(worker)
         dask.off_stream(worker, ["rod-down", "rod-pong"])
-        dask.off_calls(worker, ["rod-link", "rod-read"])
+        dask.off_calls(worker, self.calls())
         local_nodes.nodes.pop(self.node.name, None)
         why = "was closed"
         if self.control is None and dask.has_lost_scheduler(worker):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
+import pickle
 import select
 import subprocess
 import sys
@@ -18,7 +20,7 @@ START_TIMEOUT = 60.0
 
 
 class Head:
-    """A local cluster's process, started by this driver; it ends when its stdin closes."""
+    """The process of a local cluster, or of a gateway to one: it ends when its stdin closes."""
 
     def __init__(self, process: subprocess.Popen[bytes], facts: dict[str, Any]):
         self.process = process
@@ -61,7 +63,7 @@ def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
     return Head(process, _first_word(process))
 
 
-def _first_word(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _first_word(process: subprocess.Popen[bytes], what: str = "local cluster") -> dict[str, Any]:
     assert process.stdout is not None
     fd, deadline, text = process.stdout.fileno(), time.monotonic() + START_TIMEOUT, b""
     while not text.endswith(b"\n"):
@@ -70,7 +72,7 @@ def _first_word(process: subprocess.Popen[bytes]) -> dict[str, Any]:
         if not data:
             process.kill()
             raise RuntimeError(
-                f"The local cluster did not start (exit status {process.wait()}); what it said is "
+                f"The {what} did not start (exit status {process.wait()}); what it said is "
                 "above, on stderr."
             )
         text += data
@@ -116,11 +118,44 @@ def head_config(options: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def find_hub(options: Any) -> tuple[str, Any]:
-    """The hub of a node on this host, of the cluster that `options` name, and a client of it."""
+def find_hub(options: Any) -> tuple[str, Any, Head | None]:
+    """The hub for a driver of the cluster that `options` name, and the user's own client of it.
+
+    Without a node on this host it is that of a gateway, which is started, and comes with it.
+    """
     from ray_on_dask.plugins.attach import attach
 
-    return attach(options)
+    found = attach(options)
+    if found.hub:
+        return found.hub, found.client, None
+    gateway = start_gateway(found.address, found.security, options)
+    return gateway.facts["hub"], found.client, gateway
+
+
+def start_gateway(scheduler: str, security: Any, options: Any) -> Head:
+    """Start what takes the place of a node; it ends with this process."""
+    config = {
+        "scheduler": scheduler,
+        "security": base64.b64encode(pickle.dumps(security)).decode(),
+        "node": {
+            "object_store_memory": options.object_store_memory
+            or nbytes(setting("object-store-memory")),
+            "plasma_directory": options.plasma_directory or setting("plasma-directory"),
+            "temp_dir": options.temp_dir,
+        },
+    }
+    start = (
+        "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+        "from ray_on_dask.runtime.gateway import main; sys.exit(main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, json.dumps(sys.path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(config).encode() + b"\n")
+    process.stdin.flush()
+    return Head(process, _first_word(process, "gateway"))
 
 
 def make_interop(driver: Any, options: Any) -> Any:

@@ -99,8 +99,9 @@ class Host:
     def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         """Start a program there, in a session of its own."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TMPDIR", "DASK_"))}
+        env |= {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **environment}
         process = subprocess.Popen(
-            self.space.inside(*command), env={**env, "PYTHONPATH": str(ROOT), **environment},
+            self.space.inside(*command), env=env,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip

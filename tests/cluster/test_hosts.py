@@ -10,10 +10,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.hosts, pytest.mark.timeout(120)]
 PROGRAMS = "tests/cluster/programs"
 
 
-def test_calls_go_to_other_hosts_and_results_come_back(secure_cluster: Any) -> None:
-    """Tasks, actors, generators, errors and cancels, from a driver on the first host."""
-    out = secure_cluster.program(0, f"{PROGRAMS}/calls.py", "host2", "host3")
-    assert "done on host1" in out
+#: A host with a node, and one without.
+DRIVERS = pytest.mark.parametrize("driver", [0, 3], ids=["node", "gateway"])
+
+
+@DRIVERS
+def test_calls_go_to_other_hosts_and_results_come_back(secure_cluster: Any, driver: int) -> None:
+    """Tasks, actors, generators, errors and cancels."""
+    out = secure_cluster.program(driver, f"{PROGRAMS}/calls.py", "host2", "host3")
+    assert f"done on host{driver + 1}" in out
     assert out.count("heard from afar") == 2
 
 
@@ -22,9 +27,12 @@ def stored(cluster: Any) -> int:
     return int(cluster.hosts[0].python(f"{PROGRAMS}/stored.py", cluster.address, **cluster.tls))
 
 
-def test_objects_go_between_hosts_and_are_freed_everywhere(net: Any, secure_cluster: Any) -> None:
+@DRIVERS
+def test_objects_go_between_hosts_and_are_freed_everywhere(
+    net: Any, secure_cluster: Any, driver: int
+) -> None:
     """Copies too, once nobody can reach the object."""
-    program = secure_cluster.begin(0, f"{PROGRAMS}/objects.py", "host2", "host3")
+    program = secure_cluster.begin(driver, f"{PROGRAMS}/objects.py", "host2", "host3")
     net.expect(program, "used")
     assert stored(secure_cluster) > 0
     program.stdin.write("\n")
