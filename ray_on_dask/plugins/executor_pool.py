@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.core.gpus import Gpus
 from ray_on_dask.core.resources import GPU, plain_names
 from ray_on_dask.ids import new_process_name
+from ray_on_dask.plugins.endings import ended_how
 from ray_on_dask.plugins.log_reader import LogReader
 from ray_on_dask.runtime.memory_monitor import Candidate, MemoryMonitor
 from ray_on_dask.runtime.status_page import StatusPage
@@ -329,7 +330,7 @@ class ExecutorPool:
         if record.lease:
             self.by_lease.pop(record.lease, None)
             self.gpus.give(record.lease)
-        reason = record.doom or _how(status)
+        reason = record.doom or ended_how(status)
         self.node.store.process_gone(name, pid)
         self.node.up(self.node.name, m.Lost(name, reason, running, status))
         if record.on_hello is not None and not self.node.closing:
@@ -373,18 +374,6 @@ class ExecutorPool:
                 record.retiring = True
                 record.line.send(m.Exit(False, "idle"))
         self._restock()
-
-
-def _how(status: int) -> str:
-    """How a process ended, in words."""
-    if status < 0:
-        import signal
-
-        try:
-            return f"killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"killed by signal {-status}"
-    return f"exited with code {status}"
 
 
 def _problem(environment: dict[str, Any]) -> str:
