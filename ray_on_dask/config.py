@@ -21,7 +21,7 @@ NAMES = (
     "address", "redis", "wait-timeout-unit", "object-store-memory", "plasma-directory", "temp-dir",
     "log-to-driver", "namespace", "dashboard-port", "connect-timeout", "node-timeout",
     "spread-threshold", "drain-timeout",
-    "lineage-memory", "node-death-timeout",
+    "lineage-memory", "node-death-timeout", "num-cpus", "num-gpus", "memory", "resources", "labels",
 )  # fmt: skip
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from ray_on_dask.api import session as sessions
 
 
-def get_gpu_ids() -> list[int]:
-    """Ids of the GPUs that the running task or actor has; [] in a driver, and without a demand."""
+def get_gpu_ids() -> list[int | str]:
+    """Ids of the GPUs that the running task or actor has; [] in a driver, and without a demand.
+
+    Numbers; where `CUDA_VISIBLE_DEVICES` names UUIDs, or GPUs are divided (MIG), those.
+    """
     session = sessions.running_session()
     if session is None or session.kind != "executor":
         return []

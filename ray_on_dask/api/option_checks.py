@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ray_on_dask.label_syntax import is_label_key, is_label_value
+
 #: Quantities of resources are whole numbers of ten-thousandths.
 UNITS_PER_ONE = 10_000
 
-_LABEL_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?")
-_LABEL_PREFIX = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL_SET = re.compile(r"in\((.*)\)")
 
 
@@ -119,7 +119,7 @@ def check_label_selector(name: str, value: Any) -> None:
     for key, wanted in value.items():
         if not isinstance(key, str) or not isinstance(wanted, str):
             raise TypeError(f"{name} must map str to str, but has {key!r}: {wanted!r}")
-        if not _is_label_key(key):
+        if not is_label_key(key):
             raise ValueError(f"{key!r} in {name} is not a label: want [prefix/]name, {_SYNTAX}")
         if not _is_label_condition(wanted):
             raise ValueError(
@@ -130,18 +130,13 @@ def check_label_selector(name: str, value: Any) -> None:
 _SYNTAX = "each of at most 63 letters, digits, '-', '_' and '.', with a letter or digit at its ends"
 
 
-def _is_label_key(key: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    return bool(_LABEL_NAME.fullmatch(name) and (not slash or _LABEL_PREFIX.fullmatch(prefix)))
-
-
 def _is_label_condition(wanted: str) -> bool:
     if not wanted:
         return True
     positive = wanted.removeprefix("!")
     listed = _LABEL_SET.fullmatch(positive)
     values = listed.group(1).split(",") if listed else [positive]
-    return all(_LABEL_NAME.fullmatch(value.strip()) for value in values)
+    return all(is_label_value(value.strip()) for value in values)
 
 
 def check_fallback_strategy(name: str, value: Any) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from ray_on_dask.core.resources import UNITS
 
+#: A number, or the UUID of a GPU or of a part of one (MIG), as CUDA takes them.
+GpuId = int | str
+
 
 @dataclass(slots=True)
 class Gpus:
@@ -16,16 +19,16 @@ class Gpus:
     """
 
     #: {id: units free}.
-    free: dict[int, int] = field(default_factory=dict)
-    _held: dict[int, dict[int, int]] = field(default_factory=dict)
+    free: dict[GpuId, int] = field(default_factory=dict)
+    _held: dict[int, dict[GpuId, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ids: list[int]) -> Gpus:
+    def of(cls, ids: list[GpuId]) -> Gpus:
         """All of these, free."""
         return cls({id: UNITS for id in ids})
 
-    def take(self, lease: int, units: int) -> list[int]:
-        """The ids for a lease of `units`; fewer than asked for if they are not there."""
+    def take(self, lease: int, units: int) -> list[GpuId] | None:
+        """The ids for a lease of `units`; None while they are not free."""
         if units <= 0:
             return []
         if units < UNITS:
@@ -34,7 +37,10 @@ class Gpus:
             taken = dict.fromkeys(chosen, units)
         else:
             whole = [id for id, left in self.free.items() if left == UNITS]
-            taken = dict.fromkeys(whole[: units // UNITS], UNITS)
+            chosen = whole[: units // UNITS]
+            taken = dict.fromkeys(chosen, UNITS)
+        if len(chosen) < max(1, units // UNITS):
+            return None
         for id, amount in taken.items():
             self.free[id] -= amount
         self._held[lease] = taken
@@ -47,7 +53,7 @@ class Gpus:
 
     def validate(self) -> None:
         """Assert that nothing is handed out twice."""
-        used: dict[int, int] = dict.fromkeys(self.free, 0)
+        used: dict[GpuId, int] = dict.fromkeys(self.free, 0)
         for taken in self._held.values():
             for id, amount in taken.items():
                 used[id] += amount

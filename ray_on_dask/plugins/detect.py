@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Any
 
-from ray_on_dask.config import setting
+from ray_on_dask.config import nbytes, setting
 from ray_on_dask.core.resources import to_units
 from ray_on_dask.plugins import _dask_compat as dask
+from ray_on_dask.plugins.gpus import claim
 from ray_on_dask.plugins.node import NodeOptions
 
 #: Share of a machine's memory that the object store may use, unless told otherwise.
 STORE_SHARE = 0.3
-
-
-def gpus() -> list[tuple[int, str]]:
-    """(id, type) of each GPU that this process may use, [] without any or without `pynvml`.
-
-    `CUDA_VISIBLE_DEVICES` restricts them; types are such as "A100", "V100".
-    """
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:
-        return []
-    try:
-        found = [(i, _gpu_type(pynvml, i)) for i in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return found
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    return [gpu for gpu in found if str(gpu[0]) in names]
-
-
-def _gpu_type(pynvml: Any, index: int) -> str:
-    """The model as Ray names it: "Tesla V100-SXM2-16GB" is "V100"."""
-    name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))
-    if isinstance(name, bytes):
-        name = name.decode()
-    words = name.replace("NVIDIA", "").replace("Tesla", "").replace("GeForce", "").split()
-    return words[0].partition("-")[0] if words else name
 
 
 def memory_limit() -> int:
@@ -98,21 +67,25 @@ def node_options(
     head: bool = False,
 ) -> NodeOptions:
     """How to set a node up on a Dask worker: its threads are CPUs, its resources resources."""
-    declared = dask.worker_resources(worker)
-    given = {**declared, **(resources or {})}
+    given = {**dask.worker_resources(worker), **(setting("resources") or {}), **(resources or {})}
+    num_cpus = setting("num-cpus") if num_cpus is None else num_cpus
     cpus = worker.state.nthreads if num_cpus is None else num_cpus
-    found = gpus() if num_gpus is None and "GPU" not in given else []
-    count = given.pop("GPU", None) if num_gpus is None else num_gpus
-    count = len(found) if count is None else int(count)
-    types = {kind for _, kind in (found or gpus())} if count else set()
-    ids = [id for id, _ in found][:count] or list(range(count))
     temp_dir = temp_dir or setting("temp-dir")
+    plasma_directory = plasma_directory or setting("plasma-directory")
+    object_store_memory = object_store_memory or nbytes(setting("object-store-memory"))
+    memory = memory or nbytes(setting("memory"))
+    num_gpus = setting("num-gpus") if num_gpus is None else num_gpus
+    declared = given.pop("GPU", None)
+    wanted = declared if num_gpus is None else num_gpus
+    cluster = dask.scheduler_address(worker)
+    claimed = claim(cluster, None if wanted is None else int(wanted))
+    types = claimed.kinds
     # Several workers on one host have a share of its memory each.
     available = dask.worker_memory(worker) or memory_limit()
     capacity = store_capacity(object_store_memory, plasma_directory, available)
     address = ip or dask.worker_host(worker) or node_ip()
     total = {
-        "CPU": float(cpus), "GPU": float(count),
+        "CPU": float(cpus), "GPU": float(len(claimed.ids)),
         "memory": float(memory or max(0, available - capacity)),
         "object_store_memory": float(capacity), f"node:{address}": 1.0,
         **{f"accelerator_type:{kind}": 1.0 for kind in types}, **given,
@@ -122,8 +95,8 @@ def node_options(
     units = {name: to_units(quantity) for name, quantity in total.items() if quantity > 0}
     if spares is None:
         spares = min(int(cpus) or 1, 4)
-    if len(types) == 1:
-        labels = {"ray.io/accelerator-type": next(iter(types)), **(labels or {})}
+    known = {"ray.io/accelerator-type": next(iter(types))} if len(types) == 1 else {}
+    labels = {**known, **(setting("labels") or {}), **(labels or {})}
     return NodeOptions(
-        units, labels or {}, ids, capacity, plasma_directory, temp_dir, address, spares, head
+        units, labels, claimed, capacity, plasma_directory, temp_dir, address, spares, head
     )

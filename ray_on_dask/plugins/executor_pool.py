@@ -8,13 +8,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.core.gpus import Gpus
+from ray_on_dask.core.gpus import GpuId
 from ray_on_dask.core.resources import GPU, plain_names
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.endings import ended_how
+from ray_on_dask.plugins.executor_record import ExecutorRecord
+from ray_on_dask.plugins.gpu_desk import GpuDesk
 from ray_on_dask.plugins.log_reader import LogReader
 from ray_on_dask.runtime.memory_monitor import Candidate, MemoryMonitor
 from ray_on_dask.runtime.status_page import StatusPage
@@ -32,49 +33,15 @@ KEEP_IDLE = 3.0
 START_TIMEOUT = 60.0
 
 
-@dataclass(eq=False)
-class ExecutorRecord:
-    """An executor as its node knows it."""
-
-    name: str
-    address: str
-    pid: int = 0
-    line: Line | None = None
-    job: int = 0
-    runtime_env: str = ""
-    #: What `max_calls` function it is kept for, b"" for any.
-    function: bytes = b""
-    lease: int = 0
-    #: Whose tasks it runs under its lease.
-    owner: str = ""
-    actor: bytes = b""
-    gpus: list[int] = field(default_factory=list)
-    #: It held a GPU and may still have memory there: not used for another one.
-    used_gpu: bool = False
-    retiring: bool = False
-    idle_since: float = 0.0
-    busy_since: float = 0.0
-    #: Why it is being killed, for those who will ask.
-    doom: str = ""
-    #: What to do when it has said hello.
-    on_hello: Callable[[ExecutorRecord], None] | None = None
-    logs: list[LogReader] = field(default_factory=list)
-
-    @property
-    def idle(self) -> bool:
-        """Whether it can be given away."""
-        return bool(self.line) and not (self.lease or self.actor or self.retiring or self.doom)
-
-
 class ExecutorPool:
     """Finds an executor for each lease: one that has served the job, a blank one, a new one."""
 
-    def __init__(self, node: NodeManager, gpu_ids: list[int]):
+    def __init__(self, node: NodeManager, gpu_ids: list[GpuId]):
         self.node = node
         self.executors: dict[str, ExecutorRecord] = {}
         #: Those that are no actors: a thousand actors are not looked through for each new one.
         self.hands: dict[str, ExecutorRecord] = {}
-        self.gpus = Gpus.of(gpu_ids)
+        self.gpus = GpuDesk(gpu_ids)
         self.by_lease: dict[int, ExecutorRecord] = {}
         #: Blank executors to have at hand.
         self.spares = 0
@@ -166,8 +133,11 @@ class ExecutorPool:
 
     def lease(self, msg: m.StartLease) -> None:
         """Find an executor for a lease of tasks."""
+        units = plain_names(msg.spec.resources).get(GPU, 0)
+        self.gpus.want(msg.lease, units, lambda ids: self._lease(msg, ids))
+
+    def _lease(self, msg: m.StartLease, gpus: list[GpuId]) -> None:
         spec = msg.spec
-        gpus = self.gpus.take(msg.lease, plain_names(spec.resources).get(GPU, 0))
         runtime_env = spec.runtime_env or msg.config.runtime_env
         function = spec.function if spec.max_calls else b""
 
@@ -189,7 +159,10 @@ class ExecutorPool:
 
     def actor(self, msg: m.StartActor) -> None:
         """Find an executor for an actor."""
-        gpus = self.gpus.take(msg.lease, plain_names(msg.spec.lifetime).get(GPU, 0))
+        units = plain_names(msg.spec.lifetime).get(GPU, 0)
+        self.gpus.want(msg.lease, units, lambda ids: self._actor(msg, ids))
+
+    def _actor(self, msg: m.StartActor, gpus: list[GpuId]) -> None:
         runtime_env = msg.spec.runtime_env or msg.config.runtime_env
 
         def begin(record: ExecutorRecord) -> None:
@@ -209,7 +182,7 @@ class ExecutorPool:
         self._with_executor(msg.lease, msg.job, runtime_env, b"", gpus, begin)
 
     def _with_executor(
-        self, lease: int, job: int, runtime_env: str, function: bytes, gpus: list[int],
+        self, lease: int, job: int, runtime_env: str, function: bytes, gpus: list[GpuId],
         begin: Callable[[ExecutorRecord], None],
     ) -> None:  # fmt: skip
         environment = json.loads(runtime_env) if runtime_env else {}
@@ -229,13 +202,13 @@ class ExecutorPool:
         asyncio.get_running_loop().call_later(0.05, self._restock)
 
     def _find(
-        self, job: int, runtime_env: str, function: bytes, gpus: list[int]
+        self, job: int, runtime_env: str, function: bytes, gpus: list[GpuId]
     ) -> ExecutorRecord | None:
         blank = None
         for record in self.hands.values():
             if not record.idle:
                 continue
-            if record.used_gpu and gpus and record.gpus != gpus:
+            if record.used_gpu and record.gpus != gpus:
                 continue
             if record.job == job and record.runtime_env == runtime_env:
                 if record.function == function:
@@ -261,7 +234,10 @@ class ExecutorPool:
     def end_lease(self, lease: int) -> None:
         """A lease is over: tell its executor, which is free for others."""
         record = self.by_lease.pop(lease, None)
-        self.gpus.give(lease)
+        if record is not None and record.gpus and record.function:
+            self.gpus.keep(record.name, lease)  # it may be about to end: its own word decides
+        else:
+            self.gpus.give(lease)
         if record is None or record.actor:
             return
         record.lease = 0
@@ -276,7 +252,10 @@ class ExecutorPool:
             record.lease = 0
             record.idle_since = self.node.now()
         self.by_lease.pop(lease, None)
-        self.gpus.give(lease)
+        if record is not None and record.retiring:
+            self.gpus.keep(name, lease)
+        else:
+            self.gpus.give(lease)
 
     def retire(self, name: str) -> None:
         """An executor takes no more work."""
@@ -330,6 +309,7 @@ class ExecutorPool:
         if record.lease:
             self.by_lease.pop(record.lease, None)
             self.gpus.give(record.lease)
+        self.gpus.gone(name)
         reason = record.doom or ended_how(status)
         self.node.store.process_gone(name, pid)
         self.node.up(self.node.name, m.Lost(name, reason, running, status))
@@ -369,7 +349,8 @@ class ExecutorPool:
         idle = sorted(
             (x for x in self.hands.values() if x.idle and x.job), key=lambda x: x.idle_since
         )
-        for record in idle[: max(0, len(idle) - self.node.cpus)]:
+        spare = idle[: max(0, len(idle) - self.node.cpus)]
+        for record in {*spare, *(x for x in idle if x.used_gpu)}:
             if now - record.idle_since > KEEP_IDLE and record.line is not None:
                 record.retiring = True
                 record.line.send(m.Exit(False, "idle"))

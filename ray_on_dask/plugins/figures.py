@@ -13,7 +13,7 @@ from ray_on_dask.objectstore.usage import usage, warm_usage
 from ray_on_dask.runtime.status_page import StatusPage
 
 if TYPE_CHECKING:
-    from ray_on_dask.plugins.executor_pool import ExecutorRecord
+    from ray_on_dask.plugins.executor_record import ExecutorRecord
     from ray_on_dask.plugins.node import NodeManager
 
 #: Processes looked at each time, and processes told of.

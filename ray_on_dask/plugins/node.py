@@ -18,6 +18,7 @@ from typing import Any
 from ray_on_dask.plugins.copying import Copying
 from ray_on_dask.plugins.dialer import Dialer
 from ray_on_dask.plugins.executor_pool import ExecutorPool
+from ray_on_dask.plugins.gpus import Claim
 from ray_on_dask.plugins.hub import Line, start_hub
 from ray_on_dask.plugins.line_end import LineEnd
 from ray_on_dask.plugins.node_store import NodeStore
@@ -36,7 +37,7 @@ class NodeOptions:
 
     resources: dict[str, int] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    gpu_ids: list[int] = field(default_factory=list)
+    gpus: Claim = field(default_factory=Claim)
     capacity: int = 0
     plasma_directory: str | None = None
     temp_dir: str | None = None
@@ -79,7 +80,7 @@ class NodeManager:
         self.directories = self.beginning.directories
         self.hub_path = os.path.join(self.directories.session_dir, "hub")
         self.zygote = ZygoteClient(self._on_forked, self._on_exited, self._on_zygote_lost)
-        self.pool = ExecutorPool(self, options.gpu_ids)
+        self.pool = ExecutorPool(self, options.gpus.ids)
         self.dialer = Dialer(self.name, up)
         self.store = NodeStore(self)
         self.copying = Copying(self)
@@ -228,6 +229,7 @@ class NodeManager:
         self.copying.close()
         self.store.close()
         await self.zygote.close()
+        self.options.gpus.release()
         for line in list(self.lines.values()):
             line.close()
         await asyncio.get_running_loop().run_in_executor(None, self.directories.remove)

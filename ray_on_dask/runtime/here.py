@@ -32,7 +32,7 @@ class Here:
     is_canceled: bool = False
     #: What it holds, {name: quantity}.
     resources: dict[str, float] | None = None
-    gpus: list[int] | None = None
+    gpus: list[int | str] | None = None
     placement_group: bytes = b""
     captures: bool = False
     #: Of the actor, b"" and "" if this is none.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
 _threads = 1
-_gpus: list[int] = []
+_gpus: list[int | str] = []
 
 
 def adopt(executor: Executor, message: Adopt) -> None:
@@ -52,7 +52,7 @@ def begin_lease(message: BeginLease) -> None:
     use_threads(max(1, resources.get(CPU, 0) // UNITS))
 
 
-def gpu_ids() -> list[int]:
+def gpu_ids() -> list[int | str]:
     """Ids of the GPUs that the running task or actor has."""
     return _gpus
 

@@ -86,7 +86,8 @@ def head_config(options: Any) -> dict[str, Any]:
 
     count = options.num_cpus
     if count is None:
-        count = options.num_workers or len(os.sched_getaffinity(0)) or psutil.cpu_count()
+        count = options.num_workers or setting("num-cpus")
+        count = count or len(os.sched_getaffinity(0)) or psutil.cpu_count()
     resources = dict(options.resources or {})
     if options.num_custom_resource:
         resources["custom"] = options.num_custom_resource

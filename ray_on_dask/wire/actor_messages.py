@@ -31,7 +31,7 @@ class BecomeActor(msgspec.Struct, frozen=True, array_like=True, tag=62):
     lease: int
     spec: ActorSpec
     incarnation: int
-    gpus: list[int] = []
+    gpus: list[int | str] = []
     checkpoint: bytes = b""
 
 

@@ -40,7 +40,7 @@ class LeaseStarted(msgspec.Struct, frozen=True, array_like=True, tag=12):
     executor: str
     address: str
     pid: int
-    gpus: list[int] = []
+    gpus: list[int | str] = []
     #: Why there is none, "" if there is one.
     error: str = ""
 
@@ -51,7 +51,7 @@ class BeginLease(msgspec.Struct, frozen=True, array_like=True, tag=13):
     lease: int
     owner: str
     spec: SchedulingClass
-    gpus: list[int] = []
+    gpus: list[int | str] = []
 
 
 class Granted(msgspec.Struct, frozen=True, array_like=True, tag=14):

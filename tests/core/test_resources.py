@@ -76,7 +76,7 @@ def test_whole_gpus_are_for_one_lease_alone():
     gpus = Gpus.of([0, 1, 2])
     assert gpus.take(1, 2 * UNITS) == [0, 1]
     assert gpus.take(2, UNITS) == [2]
-    assert gpus.take(3, UNITS) == []
+    assert gpus.take(3, UNITS) is None
     gpus.give(1)
     assert gpus.take(4, UNITS) == [0]
     gpus.validate()

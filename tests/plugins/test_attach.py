@@ -155,12 +155,68 @@ def test_a_restart_by_a_client_makes_new_nodes(dask_cluster: Any, until: Any) ->
 def test_options_of_preloads_reach_the_nodes(dask_cluster: Any, short_path: str) -> None:
     address = dask_cluster.start(0, "--preload", "ray_on_dask.plugins.scheduler")
     dask_cluster.add_worker(
-        "--preload", "ray_on_dask.plugins.worker", "--object-store-memory", "100MB",
-        "--ray-temp-dir", short_path,
+        "--resources", "GPU=2 Custom1=4", "--preload", "ray_on_dask.plugins.worker",
+        "--object-store-memory", "100MB", "--ray-temp-dir", short_path, "--ray-num-cpus", "3",
+        "--ray-memory", "1GB", "--ray-resources", "disk=4 net=0.5", "--labels", "zone=a, x/y=",
     )  # fmt: skip
     context = ray.init(address)
-    assert ray.cluster_resources()["object_store_memory"] == 100_000_000
+    have = ray.cluster_resources()
+    assert have["object_store_memory"] == 100_000_000 and have["memory"] == 1_000_000_000
+    wanted = {"CPU": 3.0, "GPU": 2.0, "Custom1": 4.0, "disk": 4.0, "net": 0.5}
+    assert {name: have.get(name) for name in wanted} == wanted
+    assert ray.nodes()[0]["Labels"].items() >= {"zone": "a", "x/y": ""}.items()
     assert context["session_dir"].startswith(short_path)
+
+
+def test_settings_say_the_same_as_options_of_preloads(
+    dask_cluster: Any, short_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what an option says comes first."""
+    folder = Path(short_path) / "config"
+    folder.mkdir()
+    (folder / "ours.yaml").write_text(
+        "ray-on-dask:\n  labels: {zone: b, rack: r1}\n  resources: {disk: 4}\n  num-cpus: 3\n"
+        "  object-store-memory: 100MB\n  num-gpus: 1\n"
+    )
+    monkeypatch.setenv("DASK_CONFIG", str(folder))
+    address = dask_cluster.start(0, "--preload", "ray_on_dask.plugins.scheduler", "--labels", "z=1")
+    dask_cluster.add_worker("--preload", "ray_on_dask.plugins.worker", "--labels", "zone=a")
+    ray.init(address)
+    have = ray.cluster_resources()
+    assert (have["CPU"], have["GPU"], have["disk"]) == (3.0, 1.0, 4.0)
+    assert have["object_store_memory"] == 100_000_000
+    labels = ray.nodes()[0]["Labels"]
+    assert (labels["zone"], labels["rack"]) == ("a", "r1")
+
+
+@pytest.mark.parametrize(
+    ("which", "options", "text"),
+    [
+        ("scheduler", ["--object-store-memory", "much"], "is no size"),
+        ("scheduler", ["--ray-redis-shards", "-1"], "-1"),
+        ("worker", ["--labels", "zone"], "is no label"),
+        ("worker", ["--ray-resources", "disk=-1"], "is no quantity"),
+        ("worker", ["--plasma", "/x"], "--plasma-directory"),
+    ],
+)
+def test_a_wrong_option_of_a_preload_ends_the_process(
+    which: str, options: list[str], text: str, dask_cluster: Any
+) -> None:
+    where = [dask_cluster.start(0)] if which == "worker" else ["--port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dask", which, *where, "--preload", f"ray_on_dask.plugins.{which}",
+         *options], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0 and text in done.stderr, done.stderr
+
+
+def test_options_of_preloads_are_explained() -> None:
+    for which in ("scheduler", "worker"):
+        command = [sys.executable, "-m", f"ray_on_dask.plugins.{which}", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not done.stderr
+        for option in ("--ray-redis", "--plasma-directory", "--labels", "--ray-num-cpus"):
+            assert option in done.stdout
 
 
 def test_why_a_worker_could_not_become_a_node_is_told(

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import ray_on_dask as ray
-from ray_on_dask.plugins import detect
+from ray_on_dask.core.resources import UNITS
+from ray_on_dask.plugins import gpus
+from ray_on_dask.plugins.gpu_desk import GpuDesk
 
 FAKE = """
 NAMES = {names!r}
@@ -21,6 +23,7 @@ def nvmlShutdown(): pass
 def nvmlDeviceGetCount(): return len(NAMES)
 def nvmlDeviceGetHandleByIndex(i): return i
 def nvmlDeviceGetName(handle): return NAMES[handle]
+def nvmlDeviceGetUUID(handle): return 'GPU-uuid-%d' % handle
 """
 
 
@@ -31,13 +34,19 @@ def fake(names: list[str | bytes]) -> Any:
     return module
 
 
+@pytest.fixture(autouse=True)
+def all_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
         ("Tesla V100-SXM2-16GB", "V100"),
         (b"NVIDIA A100-SXM4-80GB", "A100"),
         ("NVIDIA H200", "H200"),
-        ("NVIDIA GeForce RTX 4090", "RTX"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000"),
+        ("NVIDIA GeForce RTX 4090", "GeForce-RTX-4090"),
         ("Tesla T4", "T4"),
     ],
 )
@@ -45,16 +54,43 @@ def test_types_are_named_as_ray_names_them(
     name: str | bytes, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake([name]))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert detect.gpus() == [(0, kind)]
+    assert [(gpu.id, gpu.kind) for gpu in gpus.visible()] == [(0, kind)]
 
 
-def test_hidden_gpus_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "ids"),
+    [
+        ("1, 3", [1, 3]), ("3,1", [3, 1]), ("", []), ("NoDevFiles", []), ("-1", []),
+        ("2,-1,0", [2]), ("0,9,1", [0]), ("GPU-uuid-2,0", ["GPU-uuid-2", 0]), ("GPU-none", []),
+    ],
+)  # fmt: skip
+def test_hidden_gpus_are_not_used(
+    variable: str, ids: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CUDA reads it: in that order, and up to the first name that is none."""
     monkeypatch.setitem(sys.modules, "pynvml", fake(["Tesla T4"] * 4))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
-    assert [id for id, _ in detect.gpus()] == [1, 3]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert detect.gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert [gpu.id for gpu in gpus.visible()] == ids
+
+
+def test_parts_of_a_divided_gpu_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fake(["NVIDIA A100-SXM4-40GB"] * 2)
+    module.nvmlDeviceGetMigMode = lambda handle: (int(handle == 1), 0)
+    module.nvmlDeviceGetMaxMigDeviceCount = lambda handle: 7
+    module.nvmlDeviceGetUUID = lambda handle: handle if isinstance(handle, str) else f"GPU-{handle}"
+
+    def part(handle: int, at: int) -> str:
+        if at > 1:
+            raise OSError("not found")
+        return f"MIG-{handle}-{at}"
+
+    module.nvmlDeviceGetMigDeviceHandleByIndex = part
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert [(x.id, x.kind) for x in gpus.visible()] == [
+        (0, "A100"), ("MIG-1-0", "A100"), ("MIG-1-1", "A100"),
+    ]  # fmt: skip
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1-1")
+    assert [x.id for x in gpus.visible()] == ["MIG-1-1"]
 
 
 def test_a_machine_without_a_driver_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +100,80 @@ def test_a_machine_without_a_driver_has_none(monkeypatch: pytest.MonkeyPatch) ->
     module = fake([])
     module.nvmlInit = broken
     monkeypatch.setitem(sys.modules, "pynvml", module)
-    assert detect.gpus() == []
+    assert gpus.visible() == []
+
+
+# -- several nodes on one host ---------------------------------------------------------------
+
+
+def test_workers_of_one_cluster_never_have_a_gpu_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake(["Tesla T4"] * 4))
+    first = gpus.claim("tcp://a", 1)
+    second = gpus.claim("tcp://a", None)
+    third = gpus.claim("tcp://a", None)
+    assert (first.ids, second.ids, third.ids) == ([0], [1, 2, 3], [])
+    other = gpus.claim("tcp://b", None)
+    assert other.ids == [0, 1, 2, 3], "another cluster"
+    first.release()
+    assert gpus.claim("tcp://a", None).ids == [0]
+    assert (second.kinds, third.kinds) == ({"T4"}, set())
+
+
+def test_a_node_has_what_it_was_told_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", fake([]))
+    assert gpus.claim("tcp://a", 2).ids == [0, 1]
+    assert gpus.claim("tcp://a", 0).ids == [] and not caplog.records
+    monkeypatch.setitem(sys.modules, "pynvml", fake(["Tesla T4"] * 2))
+    taken = gpus.claim("tcp://a", 1)
+    assert gpus.claim("tcp://a", 2).ids == [1, 0]
+    assert "used twice" in caplog.text and taken.ids == [0]
+
+
+def test_a_worker_of_dask_cuda_has_the_first_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker sees all, in an order of its own."""
+    monkeypatch.setitem(sys.modules, "pynvml", fake(["Tesla T4"] * 4))
+    monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace())
+    claims = []
+    for order in ("0,1,2,3", "1,2,3,0", "2,3,0,1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", order)
+        claims.append(gpus.claim("tcp://a", None))
+    assert [claim.ids for claim in claims] == [[0], [1], [2]]
+
+
+# -- in a session ------------------------------------------------------------------------------
+
+
+def test_ids_of_a_process_that_ends_with_its_lease_are_free_when_it_is_gone() -> None:
+    desk, had = GpuDesk([0]), []
+    desk.want(1, UNITS, had.append)
+    desk.want(2, UNITS, had.append)
+    desk.want(3, UNITS, had.append)
+    desk.want(4, 0, had.append)
+    assert had == [[0], []]
+    desk.keep("x", 1)
+    desk.give(2)  # it was withdrawn while it waited
+    assert had == [[0], []]
+    desk.gone("x")
+    assert had == [[0], [], [0]]
+    desk.gpus.validate()
+
+
+def test_the_next_task_on_a_gpu_begins_when_the_last_process_there_has_ended(
+    tmp_path: Path,
+) -> None:
+    last = tmp_path / "last"
+    with ray.init(num_cpus=2, num_gpus=1, include_dashboard=False):
+
+        @ray.remote(num_gpus=1)
+        def use() -> bool:
+            """Whether the process of the task before is still there."""
+            before = f"/proc/{last.read_text()}" if last.exists() else "/none"
+            last.write_text(str(os.getpid()))
+            return os.path.exists(before)
+
+        assert ray.get([use.remote() for _ in range(6)], timeout=60) == [False] * 6
 
 
 def test_a_session_finds_the_gpus_of_its_machine(
