@@ -22,6 +22,7 @@ NAMES = (
     "log-to-driver", "namespace", "dashboard-port", "connect-timeout", "node-timeout",
     "spread-threshold", "drain-timeout",
     "lineage-memory", "node-death-timeout", "num-cpus", "num-gpus", "memory", "resources", "labels",
+    "spill-directory", "store-wait",
 )  # fmt: skip
 
 

@@ -27,17 +27,20 @@ def nodes() -> list[dict[str, Any]]:
     -------
     list of dict
         ``NodeID`` (56 hex digits), ``Alive``, ``NodeManagerAddress``, ``NodeManagerHostname``,
-        ``Resources`` ({name: quantity}, memory in bytes), ``Labels``, ….
+        ``Resources`` ({name: quantity}, memory in bytes), ``Labels``, …, and of this package
+        ``ObjectStore``: the node's store in numbers, as of a second ago ({} for one that is dead).
 
     Raises
     ------
     RaySystemError
         Before `init`.
     """
-    return [_as_ray_shows(node) for node in _ask("nodes")]
+    found = _ask("nodes")
+    figures = _ask("figures") if current.process is not None else {}
+    return [_as_ray_shows(node, figures.get(node["name"], {})) for node in found]
 
 
-def _as_ray_shows(node: dict[str, Any]) -> dict[str, Any]:
+def _as_ray_shows(node: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     digits = node["address"].rpartition(":")[2]
     port = int(digits) if digits.isdigit() else 0  # "inproc://…" has none
     return {
@@ -50,6 +53,7 @@ def _as_ray_shows(node: dict[str, Any]) -> dict[str, Any]:
         "DeathReason": 0 if node["alive"] else 1, "DeathReasonMessage": node["reason"],
         "Labels": {"ray.io/node-id": node["name"], **node["labels"]},
         "Resources": node["resources"] if node["alive"] else {},
+        "ObjectStore": figures.get("store", {}) if node["alive"] else {},
     }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ _REFUSED = {
 _OF_CLUSTER = (
     "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "num_workers",
     "num_custom_resource", "plasma_directory", "huge_pages", "num_redis_shards", "memory",
+    "object_spilling_directory",
 )  # fmt: skip
 
 _ALIASES = {
@@ -67,6 +68,7 @@ class InitOptions:
     namespace: str | None = None
     runtime_env: dict[str, Any] | None = None
     enable_resource_isolation: bool = False
+    object_spilling_directory: str | None = None
     # -- the old API's
     redis_address: str | None = None
     redis_password: str | None = None
@@ -128,8 +130,7 @@ class InitOptions:
             if value is not None:
                 setattr(self, target, value)
         elif name in ("_skip_env_hook", "_metrics_export_port", "_tracing_startup_hook",
-                      "_driver_object_store_memory", "_system_config",
-                      "object_spilling_directory"):  # fmt: skip
+                      "_driver_object_store_memory", "_system_config"):  # fmt: skip
             if value not in (None, False):
                 raise RuntimeError(f"init({name}={value!r}) is not supported by ray_on_dask.")
         else:
@@ -152,6 +153,8 @@ class InitOptions:
         if self.huge_pages and not self.plasma_directory:
             raise ValueError("init(huge_pages=True) requires plasma_directory, a hugetlbfs mount")
         self._find_address()
+        if self.starts_cluster and not self.local_mode:
+            self._check_directories()
         if not self.starts_cluster:
             self._refuse_with_address()
         if self.job_config is not None:
@@ -176,8 +179,21 @@ class InitOptions:
                 raise ValueError(f"init({name}={value!r}): it cannot be negative")
         if self.resources is not None:
             self._check_resources(self.resources)
-        if self.namespace is not None and not isinstance(self.namespace, str):
-            raise TypeError(f"init(namespace={self.namespace!r}): a str is expected")
+        for name in ("namespace", "plasma_directory", "object_spilling_directory"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"init({name}={value!r}): a str is expected")
+
+    def _check_directories(self) -> None:
+        from ray_on_dask.runtime.mounts import problem
+
+        for name, huge_pages in (
+            ("plasma_directory", self.huge_pages), ("object_spilling_directory", False),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            why = problem(value, huge_pages) if value else ""
+            if why:
+                raise ValueError(f"init({name}={value!r}): {why}")
 
     @staticmethod
     def _check_resources(resources: Any) -> None:

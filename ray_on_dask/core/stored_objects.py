@@ -41,6 +41,27 @@ class RemoveFile:
     path: str
 
 
+@dataclass(slots=True, frozen=True)
+class PunchHole:
+    """Nobody will write here again: the memory, or disk, behind it can go."""
+
+    place: Located
+
+
+@dataclass(slots=True, frozen=True)
+class KeepOnly:
+    """Of this file, of a writer that is gone, only these (offset, size) are objects."""
+
+    path: str
+    kept: tuple[tuple[int, int], ...]
+
+
+Instruction = TellWriter | RemoveFile | PunchHole | KeepOnly
+
+#: Stands for the writer of what lies on disk: nobody to be told of anything.
+DISK = ""
+
+
 @dataclass(slots=True)
 class StoredObjects:
     """The state machine."""
@@ -48,13 +69,13 @@ class StoredObjects:
     objects: dict[bytes, Stored] = field(default_factory=dict)
     #: {file: number of objects in it}.
     files: dict[str, int] = field(default_factory=dict)
-    _gone: set[str] = field(default_factory=set)
+    #: {writer: bytes of its objects}.
+    written: dict[str, int] = field(default_factory=dict)
+    _gone: set[str] = field(default_factory=lambda: {DISK})
     _dead_owners: set[bytes] = field(default_factory=set)
     _tombstones: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
-    def sealed(
-        self, writer: str, id: bytes, at: Located, key: str
-    ) -> list[TellWriter | RemoveFile]:
+    def sealed(self, writer: str, id: bytes, at: Located, key: str) -> list[Instruction]:
         """A writer has an object ready."""
         if id in self._tombstones or id[:8] in self._dead_owners:
             self._tombstones.pop(id, None)
@@ -62,11 +83,23 @@ class StoredObjects:
         old = self.objects.get(id)
         if old is not None:  # made again by a retry: the first one stays
             return self._free_place(writer, at)
-        self.objects[id] = Stored(id, at, key, writer)
-        self.files[at.segment] = self.files.get(at.segment, 0) + 1
+        self._add(Stored(id, at, key, writer))
         return []
 
-    def freed(self, id: bytes) -> list[TellWriter | RemoveFile]:
+    def _add(self, stored: Stored) -> None:
+        at = stored.at
+        self.objects[stored.id] = stored
+        self.files[at.segment] = self.files.get(at.segment, 0) + 1
+        self.written[stored.writer] = self.written.get(stored.writer, 0) + at.size
+
+    def moved(self, id: bytes, at: Located) -> list[Instruction]:
+        """An object lies on disk from now on: what is to be done with its old place."""
+        old = self.objects[id]
+        out = self._remove(old)
+        self._add(Stored(id, at, old.key, DISK))
+        return out
+
+    def freed(self, id: bytes) -> list[Instruction]:
         """Nobody can reach this object any more."""
         stored = self.objects.pop(id, None)
         if stored is None:
@@ -74,21 +107,26 @@ class StoredObjects:
             if len(self._tombstones) > TOMBSTONES:
                 self._tombstones.popitem(last=False)
             return []
-        left = self.files[stored.at.segment] - 1
-        if left:
-            self.files[stored.at.segment] = left
-        else:
-            del self.files[stored.at.segment]
-        return self._free_place(stored.writer, stored.at)
+        return self._remove(stored)
+
+    def _remove(self, stored: Stored) -> list[Instruction]:
+        at, writer = stored.at, stored.writer
+        for counts, name, count in ((self.files, at.segment, 1), (self.written, writer, at.size)):
+            left = counts[name] - count
+            if left:
+                counts[name] = left
+            else:
+                del counts[name]
+        return self._free_place(writer, at)
 
     def was_freed(self, id: bytes) -> bool:
         """Whether the object, not sealed yet, will be garbage when it is."""
         return id in self._tombstones or id[:8] in self._dead_owners
 
-    def _free_place(self, writer: str, at: Located) -> list[TellWriter | RemoveFile]:
+    def _free_place(self, writer: str, at: Located) -> list[Instruction]:
         if writer not in self._gone:
             return [TellWriter(writer, at)]
-        return [] if at.segment in self.files else [RemoveFile(at.segment)]
+        return [PunchHole(at) if at.segment in self.files else RemoveFile(at.segment)]
 
     def owner_gone(self, owner: bytes, keep: set[bytes]) -> list[bytes]:
         """A process is dead: the ids that it made and nobody else knows, to be freed.
@@ -98,19 +136,26 @@ class StoredObjects:
         self._dead_owners.add(owner)
         return [id for id in self.objects if id[:8] == owner and id not in keep]
 
-    def writer_gone(self, writer: str, files: list[str]) -> list[TellWriter | RemoveFile]:
-        """A process is gone that had these files: those without an object go too."""
+    def writer_gone(self, writer: str, files: list[str]) -> list[Instruction]:
+        """A process is gone that had these files: what no object needs of them goes too."""
         self._gone.add(writer)
-        return [RemoveFile(path) for path in files if path not in self.files]
+        kept: dict[str, list[tuple[int, int]]] = {path: [] for path in files if path in self.files}
+        for stored in self.objects.values() if kept else ():
+            if stored.at.segment in kept:
+                kept[stored.at.segment].append((stored.at.offset, stored.at.size))
+        out: list[Instruction] = [RemoveFile(path) for path in files if path not in kept]
+        return out + [KeepOnly(path, tuple(sorted(ranges))) for path, ranges in kept.items()]
 
     def bytes_of(self, writer: str) -> int:
-        """Bytes of the objects that a process has written."""
-        return sum(s.at.size for s in self.objects.values() if s.writer == writer)
+        """Bytes of the objects that a process has written, and that lie where it wrote them."""
+        return self.written.get(writer, 0)
 
     def validate(self) -> None:
         """Assert that the counts are those of the objects."""
         counts: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for stored in self.objects.values():
             counts[stored.at.segment] = counts.get(stored.at.segment, 0) + 1
-        assert counts == self.files
+            sizes[stored.writer] = sizes.get(stored.writer, 0) + stored.at.size
+        assert counts == self.files and sizes == self.written
         assert not set(self.objects) & set(self._tombstones)

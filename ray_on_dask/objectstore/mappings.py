@@ -41,6 +41,11 @@ class Mappings:
     def __len__(self) -> int:
         return len(self._by_path)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all that is mapped."""
+        return sum(len(mapping.mm) for mapping in list(self._by_path.values()))
+
     def get(self, path: str) -> mmap.mmap:
         """The file, mapped read-only.
 

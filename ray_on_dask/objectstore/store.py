@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import threading
 import time
@@ -22,6 +23,14 @@ from ray_on_dask.wire.messages import Located
 _WARM_SHARE = 10
 _WARM_AT_LEAST = 1 << 30
 _NO_MEMORY = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+
+
+#: See `Store`.
+MakeRoom = Callable[[int, bool], Callable[[], None]]
+
+
+class _NoMemory(Exception):
+    """The file system is full."""
 
 
 class Allocation:
@@ -69,9 +78,11 @@ class Store:
         Name of the node that the directory belongs to.
     capacity : int
         Bytes that all processes of the node may use together.
-    spill : callable, optional
-        Called with the size of an object that there is no room for. It may make
-        room, and says by its result whether it is worth trying again.
+    make_room : callable, optional
+        ``make_room(size, no_memory)`` is called when there is no room for `size` bytes
+        (`no_memory`: because the file system is full). It blocks until they are promised to
+        this process, and gives what is to be called when they are counted; or it raises why
+        there is no room.
 
     Examples
     --------
@@ -87,7 +98,7 @@ class Store:
         process: str,
         node: str,
         capacity: int,
-        spill: Callable[[int], bool] | None = None,
+        make_room: MakeRoom | None = None,
     ):
         raise_file_limit()
         self.directory = os.path.abspath(directory)
@@ -95,7 +106,7 @@ class Store:
         self.node = node
         self.capacity = capacity
         self.closed = False
-        self._spill = spill
+        self._make_room = make_room
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._slot = UsageSlot(self.directory, capacity)
@@ -106,31 +117,47 @@ class Store:
 
     # -- writing -----------------------------------------------------------------
 
-    def reserve(self, size: int) -> Allocation:
+    def reserve(self, size: int, at_once: bool = False) -> Allocation:
         """Room for an object of `size` bytes, at an address that is a multiple of 64.
+
+        Parameters
+        ----------
+        size : int
+        at_once : bool
+            Never to block: to go beyond the capacity rather, which is for small objects.
 
         Raises
         ------
         ObjectStoreFullError
             If the node's processes would use more than the capacity, or the file
-            system is full, and `spill` could not help.
+            system is full, and `make_room` could not help.
         ValueError
             If the store is closed, or another process's from before a fork.
         """
         if self.closed or self._pid != os.getpid():
             raise ValueError("the object store is closed, or was opened before a fork")
+        took: Callable[[], None] | None = None
         while True:
-            with self._lock:
-                place = self._try_reserve(size)
+            no_memory = False
+            try:
+                with self._lock:
+                    place = self._try_reserve(size, at_once or took is not None)
+            except _NoMemory:
+                place, no_memory = None, True
+            finally:
+                if took is not None:
+                    took()
             if place is not None:
                 segment, offset = place
                 return Allocation(Located(self.node, segment.path, offset, size), segment)
-            if self._spill is None or not self._spill(size):
-                raise self._full(size)
+            room = self._places.room_for(size)
+            if self._make_room is None or at_once or room > self.capacity:
+                raise self._full(size, no_memory)
+            took = self._make_room(room, no_memory)
 
-    def write(self, parts: Sequence[Buffer], size: int) -> Located:
+    def write(self, parts: Sequence[Buffer], size: int, at_once: bool = False) -> Located:
         """Reserve `size` bytes and write `parts` there; `ObjectStoreFullError` as `reserve`."""
-        allocation = self.reserve(size)
+        allocation = self.reserve(size, at_once)
         try:
             allocation.write(parts)
         except BaseException:
@@ -138,7 +165,8 @@ class Store:
             raise
         return allocation.located
 
-    def _try_reserve(self, size: int) -> tuple[Segment, int] | None:
+    def _try_reserve(self, size: int, granted: bool) -> tuple[Segment, int] | None:
+        """A place; None if that would be more than the capacity, and is not `granted`."""
         places, slot = self._places, self._slot
         segment = places.take_warm(size)
         if segment is not None:
@@ -147,13 +175,16 @@ class Store:
                 return segment, 0
             places.restore(segment)
         room = places.room_for(size)
-        if not slot.charge(room):
+        if granted:
+            slot.add(room)
+        elif not slot.charge(room):
             return None
         if slot.total() + places.warm > self.capacity:
             places.trim(float("inf"), 0)
         place = self._allocate(room) or self._allocate_under_pressure(room)
         if place is None:
             slot.add(-room)
+            raise _NoMemory
         return place
 
     def _allocate(self, room: int) -> tuple[Segment, int] | None:
@@ -171,13 +202,15 @@ class Store:
         self._places.trim(float("inf"), 0)
         return self._allocate(room) if self._places.warm < was else None
 
-    def _full(self, size: int) -> Exception:
+    def _full(self, size: int, no_memory: bool) -> Exception:
         from ray_on_dask.exceptions import ObjectStoreFullError
 
+        why = f"{self._slot.total():,} of {self.capacity:,} bytes are used"
+        if no_memory:
+            why += ", and its file system has no more"
         return ObjectStoreFullError(
-            f"no room for an object of {size:,} bytes in {self.directory}: {self._slot.total():,} "
-            f"of {self.capacity:,} bytes are used. Let go of refs and of arrays that came from "
-            "`get`, or start with a larger `object_store_memory`."
+            f"no room for an object of {size:,} bytes in {self.directory}: {why}. Let go of refs "
+            "and of arrays that came from `get`, or start with a larger `object_store_memory`."
         )
 
     # -- giving back ---------------------------------------------------------------
@@ -199,6 +232,15 @@ class Store:
             if size >= 1 << 20:
                 self._trim(now)
 
+    def free_urgently(self, places: Sequence[Located]) -> None:
+        """Likewise, and give the memory back to the system: others wait for it."""
+        for located in places:
+            self.free(located)
+        with self._lock:
+            if not self.closed:
+                self._places.trim(float("inf"), 0)
+                self._slot.set_warm(self._places.warm)
+
     def trim(self, now: float | None = None) -> None:
         """Give back what has been free, and unmap what has been unread, for a second.
 
@@ -211,9 +253,13 @@ class Store:
         """
         now = time.monotonic() if now is None else now
         with self._lock:
-            if not self.closed:
-                self._trim(now)
+            if self.closed:
+                return
+            self._trim(now)
         self._mappings.trim(now)
+        with self._lock:
+            if not self.closed:
+                self._slot.set_mapped(self._mappings.size)
 
     def _trim(self, now: float) -> None:
         share = max(self.capacity // _WARM_SHARE, min(_WARM_AT_LEAST, self.capacity // 4))
@@ -247,6 +293,9 @@ class Store:
         if end > len(mm) or end > os.stat(located.segment).st_size:
             # A read past the end of a file that was cut off would be a SIGBUS.
             raise ValueError(f"{located.segment} is shorter than its objects")
+        if own is None and not located.segment.startswith(self.directory):
+            start = located.offset & -mmap.PAGESIZE
+            mm.madvise(mmap.MADV_WILLNEED, start, end - start)  # it comes from a disk
         return View(mm, located.offset, located.size, on_dead, self._lives)
 
     @property

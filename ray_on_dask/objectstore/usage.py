@@ -6,7 +6,8 @@ who finds the store full takes the lock again, to be sure.
 
 The file is an array of 64-bit words: in the first 64 bytes the number of slots
 ever claimed and whether the store is under pressure (objects may move to disk);
-then 4 words a slot: pid (0: no one's), bytes used, bytes warm, nothing.
+then 4 words a slot: pid (0: no one's), bytes used, bytes warm, bytes of others'
+files that are mapped.
 """
 
 from __future__ import annotations
@@ -134,6 +135,10 @@ class UsageSlot:
         """Say so: for the node alone."""
         self._file.words[_PRESSURE] = int(pressed)
 
+    def set_mapped(self, size: int) -> None:
+        """Say how many bytes of others' files this process has mapped."""
+        self._file.words[self._slot + 3] = size
+
     def add(self, size: int) -> None:
         """Count `size` bytes more, or fewer if negative, whatever the capacity."""
         self._file.words[self._slot + 1] += size
@@ -154,7 +159,8 @@ class UsageSlot:
         """Let go of the file; `release` gives the slot back, as its bytes are gone."""
         if release:
             words = self._file.words
-            words[self._slot + 1] = words[self._slot + 2] = words[self._slot] = 0
+            for word in (3, 2, 1, 0):
+                words[self._slot + word] = 0
         self._file.close()
 
 
@@ -168,6 +174,11 @@ def warm_usage(directory: str) -> dict[int, int]:
     return _sums(directory, 2)
 
 
+def mapped_usage(directory: str) -> dict[int, int]:
+    """{pid: bytes of others' files that it has mapped}."""
+    return _sums(directory, 3)
+
+
 def _sums(directory: str, column: int) -> dict[int, int]:
     file = UsageFile(directory)
     sums: dict[int, int] = {}
@@ -179,11 +190,14 @@ def _sums(directory: str, column: int) -> dict[int, int]:
     return sums
 
 
-def clear_usage(directory: str, pid: int) -> None:
-    """Count nothing for `pid` any more: it is dead, and its files are removed."""
+def clear_usage(directory: str, pid: int, left: int = 0) -> None:
+    """Count nothing for `pid` any more, which is dead, but `left` bytes of objects of its."""
     file = UsageFile(directory)
     with file.locked():
         for slot in file.slots():
             if file.words[slot] == pid:
-                file.words[slot + 1] = file.words[slot + 2] = file.words[slot] = 0
+                file.words[slot + 1], left = left, 0
+                file.words[slot + 2] = file.words[slot + 3] = 0
+                if not file.words[slot + 1]:
+                    file.words[slot] = 0
     file.close()

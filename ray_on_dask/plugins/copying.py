@@ -92,7 +92,8 @@ class Copying:
     def _own_store(self) -> Store:
         if self._store is None:
             node = self.node
-            self._store = Store(node.directories.shm_dir, node.name, node.name, node.capacity)
+            shm, wait = node.directories.shm_dir, node.store.room.wait
+            self._store = Store(shm, node.name, node.name, node.capacity, wait)
         return self._store
 
     def give_back(self, place: m.Located) -> None:

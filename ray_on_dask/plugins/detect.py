@@ -60,6 +60,7 @@ def node_options(
     memory: int | None = None,
     object_store_memory: int | None = None,
     plasma_directory: str | None = None,
+    spill_directory: str | None = None,
     temp_dir: str | None = None,
     ip: str = "",
     labels: dict[str, str] | None = None,
@@ -98,5 +99,7 @@ def node_options(
     known = {"ray.io/accelerator-type": next(iter(types))} if len(types) == 1 else {}
     labels = {**known, **(setting("labels") or {}), **(labels or {})}
     return NodeOptions(
-        units, labels, claimed, capacity, plasma_directory, temp_dir, address, spares, head
-    )
+        units, labels, claimed, capacity, plasma_directory, temp_dir,
+        spill_directory or setting("spill-directory") or worker.local_directory,
+        address, spares, head,
+    )  # fmt: skip

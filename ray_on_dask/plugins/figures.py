@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.objectstore.usage import usage, warm_usage
+from ray_on_dask.plugins.node_room import figures_of
 from ray_on_dask.runtime.status_page import StatusPage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Figures:
             self._look()
             return {
                 "executors": {name: list(seen) for name, seen in self._seen.items()},
-                "store": self._store(),
+                "store": figures_of(self.node),
             }
         except Exception as error:  # figures are for people: without them the node works on
             return {"error": repr(error)}
@@ -55,13 +55,6 @@ class Figures:
         """The title of the process if its main thread is in a task, else ""."""
         page = os.path.join(self.node.directories.shm_dir, f"p-{record.name}")
         return _title(record.pid) if StatusPage.read(page) else ""
-
-    def _store(self) -> dict[str, int]:
-        directory = self.node.directories.shm_dir
-        return {
-            "capacity": self.node.capacity, "objects": len(self.node.store.objects.objects),
-            "used": sum(usage(directory).values()), "warm": sum(warm_usage(directory).values()),
-        }  # fmt: skip
 
 
 def _resident(pid: int) -> int:

@@ -24,7 +24,7 @@ from ray_on_dask.plugins.line_end import LineEnd
 from ray_on_dask.plugins.node_store import NodeStore
 from ray_on_dask.plugins.relay import Relay
 from ray_on_dask.runtime.beginning import Beginning, zygote_start
-from ray_on_dask.runtime.directories import host_id, sweep
+from ray_on_dask.runtime.directories import GRACE, host_id, sweep
 from ray_on_dask.runtime.zygote_client import ZygoteClient
 from ray_on_dask.wire import messages as m
 
@@ -41,6 +41,8 @@ class NodeOptions:
     capacity: int = 0
     plasma_directory: str | None = None
     temp_dir: str | None = None
+    #: Where objects go for which there is no room in memory.
+    spill_directory: str = ""
     ip: str = ""
     spares: int = 0
     head: bool = False
@@ -112,8 +114,9 @@ class NodeManager:
         self.loop = asyncio.get_running_loop()
         self.zygote.start(zygote_start(self.directories), self.beginning.zygote)
         self._server = await start_hub(self, self.hub_path)
+        options = self.options
         asyncio.get_running_loop().run_in_executor(
-            None, sweep, self.options.temp_dir, self.options.plasma_directory
+            None, sweep, options.temp_dir, options.plasma_directory, GRACE, options.spill_directory
         )
         self.pool.keep_spares(self.options.spares)
 

@@ -7,15 +7,24 @@ place is given back. See `runtime.opening` for how an object is opened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.core.pins import Pins
-from ray_on_dask.core.stored_objects import RemoveFile, Stored, StoredObjects, TellWriter
+from ray_on_dask.core.stored_objects import (
+    Instruction,
+    KeepOnly,
+    PunchHole,
+    RemoveFile,
+    Stored,
+    StoredObjects,
+)
+from ray_on_dask.objectstore.holes import punch, punch_around
 from ray_on_dask.objectstore.usage import clear_usage
 from ray_on_dask.plugins.errors import make_error
+from ray_on_dask.plugins.node_room import NodeRoom
 from ray_on_dask.plugins.peers import Peers
 from ray_on_dask.runtime.directories import host_id
 from ray_on_dask.wire import messages as m
@@ -39,7 +48,8 @@ class NodeStore:
     def __init__(self, node: NodeManager):
         self.node = node
         self.objects = StoredObjects()
-        self.pins = Pins()
+        self.room = NodeRoom(self)
+        self.pins = self.room.machine.pins
         self.peers = Peers(node)
         self.fetcher: Fetcher = self._cannot_fetch
         #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
@@ -50,14 +60,16 @@ class NodeStore:
         self._coming: dict[bytes, set[str]] = {}
         #: {object pinned at another node of this host in our name: that node}.
         self._at_peer: dict[bytes, str] = {}
-        #: {process that is dead and has written objects that live: its pid}.
-        self._dead: dict[str, int] = {}
+        #: {dead writer of objects that live: its process id}.
+        self._dead_writers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: dict[type, Callable[[str, Any], None]] = {
             m.Sealed: self._sealed,
             m.Open: self._open,
             m.Closed: lambda process, message: self._closed(process, message.ids),
-            m.Viewed: self._viewed,
+            m.Viewed: self.room.viewed,
+            m.NeedRoom: self.room.need,
+            m.TookRoom: self.room.took,
         }
 
     def handles(self, message: object) -> bool:
@@ -79,16 +91,37 @@ class NodeStore:
         self._carry_out(self.objects.sealed(writer, message.id, message.at, message.key))
         stored = self.objects.objects.get(message.id)
         if stored is not None:
+            if stored.at is message.at:
+                self.room.machine.sealed(message.id, message.at.size)
             self.on_objects([stored], [])
         for process in self._awaited.pop(message.id, ()):
             self._answer(process, message.id)
+        self.room.changed()
 
     def free(self, message: m.FreeObjects) -> None:
         """Nobody can reach these any more."""
         for id in message.ids:
+            self.room.machine.freed(id)
             self._carry_out(self.objects.freed(id))
         self.on_objects([], message.ids)
         self.node.copying.freed(message.ids)
+        for writer, pid in list(self._dead_writers.items()):
+            self._count_dead(writer, pid)
+
+    def moved(self, id: bytes, at: m.Located) -> None:
+        """An object lies on disk from now on."""
+        self._carry_out(self.objects.moved(id, at), urgent=True)
+        for writer, pid in list(self._dead_writers.items()):
+            self._count_dead(writer, pid)
+
+    def _count_dead(self, writer: str, pid: int) -> None:
+        """What a dead process has written counts for as long as it is there."""
+        left = self.objects.bytes_of(writer)
+        clear_usage(self.node.directories.shm_dir, pid, left)
+        if left:
+            self._dead_writers[writer] = pid
+        else:
+            self._dead_writers.pop(writer, None)
 
     def owner_gone(self, message: m.OwnerGone) -> None:
         """A process is dead: what it owned and nobody else knows is garbage."""
@@ -98,7 +131,7 @@ class NodeStore:
 
     def process_gone(self, name: str, pid: int) -> None:
         """A process is gone that may have read objects, and written some."""
-        self._unpinned(self.pins.gone(name))
+        self._unpinned(self.room.process_gone(name))
         for waiting in (*self._awaited.values(), *self._coming.values()):
             waiting.discard(name)
         directory = self.node.directories.shm_dir
@@ -109,28 +142,24 @@ class NodeStore:
         files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
         self._carry_out(self.objects.writer_gone(name, files))
         if pid:
-            self._dead[name] = pid
-            self._clear_usage(name)
+            self._count_dead(name, pid)
 
-    def _clear_usage(self, name: str) -> None:
-        """Count nothing for a process that is dead, once its last object is gone."""
-        if name in self._dead and not self.objects.bytes_of(name):
-            clear_usage(self.node.directories.shm_dir, self._dead.pop(name))
-
-    def _carry_out(self, instructions: list[TellWriter | RemoveFile]) -> None:
+    def _carry_out(self, instructions: list[Instruction], urgent: bool = False) -> None:
         for what in instructions:
             if isinstance(what, RemoveFile):
-                try:
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(what.path)
-                except FileNotFoundError:
-                    continue
-                self._clear_usage(os.path.basename(what.path).split("-")[1])
+            elif isinstance(what, PunchHole):
+                punch(what.place.segment, [(what.place.offset, what.place.size)])
+            elif isinstance(what, KeepOnly):
+                punch_around(what.path, what.kept)
             elif what.writer == self.node.name:
                 self.node.copying.space_freed(what.place)
             else:
-                self._send(what.writer, m.SpaceFreed([what.place]))
+                self.send(what.writer, m.SpaceFreed([what.place], urgent))
 
-    def _send(self, process: str, message: object) -> None:
+    def send(self, process: str, message: object) -> None:
+        """Say something to a process, if it is there."""
         line = self.node.lines.get(process)
         if line is not None:
             line.send(message)
@@ -155,10 +184,10 @@ class NodeStore:
         """Say where an object lies that is here, or is garbage."""
         stored = self.objects.objects.get(id)
         if stored is None:
-            self._send(process, m.Opened(id, m.Value(m.FREED)))
+            self.send(process, m.Opened(id, m.Value(m.FREED)))
         elif process in self.node.lines:
-            self.pins.opened(process, id)
-            self._send(process, m.Opened(id, m.Value(m.STORED, b"", stored.at)))
+            self.room.machine.opened(process, id)
+            self.send(process, m.Opened(id, m.Value(m.STORED, b"", stored.at)))
 
     def _await_seal(self, process: str, id: bytes) -> None:
         """Its owner knows of it, and its writer's word is still on its way."""
@@ -168,7 +197,7 @@ class NodeStore:
 
     def _not_sealed(self, id: bytes) -> None:
         for process in self._awaited.pop(id, ()):
-            self._send(process, m.Opened(id, m.Value(m.FREED)))
+            self.send(process, m.Opened(id, m.Value(m.FREED)))
 
     @staticmethod
     def lost(id: bytes, why: str) -> m.Value:
@@ -186,8 +215,8 @@ class NodeStore:
         waiting = [x for x in self._coming.pop(id, ()) if x in self.node.lines]
         for process in waiting:
             if value.kind == m.STORED:
-                self.pins.opened(process, id)
-            self._send(process, m.Opened(id, value))
+                self.room.machine.opened(process, id)
+            self.send(process, m.Opened(id, value))
         if value.kind == m.STORED and id not in self.pins:
             self._unpinned([id])
 
@@ -209,7 +238,8 @@ class NodeStore:
         raise ConnectionError("it lies on another host, and nothing here can fetch it")
 
     def _closed(self, process: str, ids: list[bytes]) -> None:
-        self._unpinned(self.pins.closed(process, ids))
+        self._unpinned(self.room.machine.closed(process, ids))
+        self.room.changed()
 
     def _unpinned(self, ids: list[bytes]) -> None:
         """Nobody here reads these any more."""
@@ -223,10 +253,6 @@ class NodeStore:
         for peer, theirs in at_peers.items():
             self.peers.closed(peer, theirs)
 
-    def _viewed(self, process: str, message: m.Viewed) -> None:
-        for id in message.ids:
-            self.pins.opened(process, id)
-
     # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -234,3 +260,4 @@ class NodeStore:
         for task in self._tasks:
             task.cancel()
         self.peers.close()
+        self.room.close()

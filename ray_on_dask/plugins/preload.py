@@ -105,6 +105,10 @@ class _Preload(click.Command):
     help='Shared memory for the objects of each node, such as "4GB".',
 )
 @click.option("--plasma-directory", help="Where stored objects lie, instead of /dev/shm.")
+@click.option(
+    "--ray-spill-directory",
+    help="Where objects go that memory has no room for, instead of the worker's directory.",
+)
 @click.option("--ray-temp-dir", help="Where sockets and logs lie, instead of the system's choice.")
 @click.option(
     "--ray-num-cpus",
@@ -168,6 +172,7 @@ def show_help() -> None:
 
 #: Options that are not called as `node_options` calls them.
 _NAMES = {
-    "ray_temp_dir": "temp_dir", "ray_num_cpus": "num_cpus", "ray_num_gpus": "num_gpus",
-    "ray_memory": "memory", "ray_resources": "resources",
+    "ray_temp_dir": "temp_dir", "ray_spill_directory": "spill_directory",
+    "ray_num_cpus": "num_cpus", "ray_num_gpus": "num_gpus", "ray_memory": "memory",
+    "ray_resources": "resources",
 }  # fmt: skip

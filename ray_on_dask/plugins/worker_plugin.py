@@ -32,7 +32,7 @@ class NodePlugin(WorkerPlugin):
     ----------
     **given
         What `node_options` would otherwise detect: ``resources``, ``object_store_memory``,
-        ``plasma_directory``, ``temp_dir``, ``num_gpus``, ``labels``, ``head``.
+        ``plasma_directory``, ``spill_directory``, ``temp_dir``, ``num_gpus``, ``labels``, ``head``.
     """
 
     name = "ray_on_dask-node"
@@ -129,7 +129,8 @@ class NodePlugin(WorkerPlugin):
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
         if new:
-            dask.add_data(self.worker, {key: StoredHandle(x.at) for key, x in new.items()})
+            handles = {key: StoredHandle(x.at, b"", x.id) for key, x in new.items()}
+            dask.add_data(self.worker, handles)
         sizes = {key: x.at.size for key, x in new.items()}
         if self.control is not None:
             self.control.objects(self.worker.address, sizes, gone)

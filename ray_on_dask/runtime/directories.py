@@ -8,6 +8,7 @@ written down that another process could have by the time it is read.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -28,6 +29,7 @@ GRACE = 5.0
 
 _SHARED_MEMORY = "/dev/shm"
 _LOCK = "lock"
+_SPILL = "spill"
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,50 @@ class NodeDirectories:
     def remove(self) -> None:
         """Remove both and let go of the locks; nothing happens the second time."""
         for directory in (self.session_dir, self.shm_dir):
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_directory(directory)
         _release(self.locks)
         object.__setattr__(self, "locks", ())
 
+    def make_spill_directory(self, base: str) -> tuple[str, int]:
+        """A directory on disk for objects without room in memory, and what holds its lock.
+
+        The session's directory gets a link to it, so that it goes with that one, whoever removes
+        it; should that be gone first, the lock tells `sweep` that nobody needs it.
+
+        Parameters
+        ----------
+        base : str
+            Where to make it: in a directory of this user's there, made if need be.
+        """
+        directory = _private(_root(Path(base))) / f"{Path(self.session_dir).name}-spill"
+        lock = _make(directory)
+        os.symlink(directory, os.path.join(self.session_dir, _SPILL))
+        return str(directory), lock
+
+
+def remove_directory(directory: str | os.PathLike[str]) -> None:
+    """Remove a node's directory, the one for spilled objects that it has a link to, and the
+    user's directory around each of them if that is empty then.
+    """
+    for path in (*_spill_directory(directory), Path(directory)):
+        shutil.rmtree(path, ignore_errors=True)
+        if path.parent.name == _root(path).name:
+            with contextlib.suppress(OSError):  # others have theirs there
+                os.rmdir(path.parent)
+
+
+def _spill_directory(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        path = Path(os.readlink(Path(directory) / _SPILL))
+        if path.name == f"{Path(directory).name}-spill" and _is_ours(path):
+            yield path
+
 
 def sweep(
-    base: str | None = None, plasma_directory: str | None = None, grace: float = GRACE
+    base: str | None = None,
+    plasma_directory: str | None = None,
+    grace: float = GRACE,
+    spill: str | None = None,
 ) -> list[str]:
     """Remove the directories of dead nodes, and end what is left of their processes.
 
@@ -98,18 +137,21 @@ def sweep(
         As they were for `NodeDirectories.create`.
     grace : float
         Seconds that a directory must be old; younger ones may be about to be locked.
+    spill : str, optional
+        Parent of directories for spilled objects.
 
     Returns
     -------
     list of str
         The directories that were removed.
     """
-    roots = {_root(parent) for parent in _parents(base, plasma_directory)}
+    parents = [*_parents(base, plasma_directory), *([Path(spill)] if spill else [])]
+    roots = {_root(parent) for parent in parents}
     removed = []
     for root in sorted(roots):
         for directory in _dead(root, grace):
             process_tree.end_session(str(directory))
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_directory(directory)
             removed.append(str(directory))
     return removed
 
@@ -172,8 +214,11 @@ def _shared_root(base: str | None, plasma_directory: str | None) -> Path:
 
 def _private(root: Path) -> Path:
     """Make `root` if it is not there; see that it is ours alone."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = root.lstat()
+    while True:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the last of its nodes has taken it along
+            found = root.lstat()
+            break
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise PermissionError(
             f"{root} is not a directory of user {os.geteuid()}: remove it, or choose another parent"
@@ -185,7 +230,11 @@ def _private(root: Path) -> Path:
 
 def _make(directory: Path) -> int:
     """Make `directory` and give a descriptor that holds its lock."""
-    directory.mkdir(mode=0o700)
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # as in `_private`
+            directory.mkdir(mode=0o700)
+            break
+        _private(directory.parent)
     fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return fd

@@ -7,6 +7,7 @@ is reused the moment it is dropped, while its pages are warm.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.objectstore.store import Store
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.runtime.opening import Opening, Unreadable, Use
+from ray_on_dask.runtime.waiting_for_room import WaitForRoom
 from ray_on_dask.serialization import (
     Serialized,
     deserialize,
@@ -42,6 +44,7 @@ class Storing:
     def __init__(self, process: Process):
         self.process = process
         self.opening = Opening(process)
+        self.room = WaitForRoom(process)
         self._store: Store | None = None
         #: Own objects that the node does not know, with the time when they were written.
         self._unsealed: dict[bytes, tuple[Entry, float]] = {}
@@ -51,6 +54,15 @@ class Storing:
         self.directory = ""
         self.capacity = 0
 
+    def handlers(self) -> dict[type, Callable[[Channel, Any], None]]:
+        """What the node says to this process about objects, and who takes it."""
+        return {
+            m.SpaceFreed: self.on_space_freed,
+            m.Opened: self.opening.on_opened,
+            m.Pressure: self.opening.on_pressure,
+            m.Room: self.room.on_room,
+        }
+
     def configure(self, directory: str, capacity: int) -> None:
         """Say where the node's store is; it is opened when it is first needed."""
         self.directory, self.capacity = directory, capacity
@@ -59,7 +71,10 @@ class Storing:
     def store(self) -> Store:
         """This process's part of the node's store."""
         if self._store is None:
-            self._store = Store(self.directory, self.process.name, self.process.node, self.capacity)
+            process = self.process
+            self._store = Store(
+                self.directory, process.name, process.node, self.capacity, self.room.wait
+            )
             self.process.reactor.wake()  # there is something to look after from now on
         return self._store
 
@@ -100,9 +115,14 @@ class Storing:
         self._unsealed[entry.id] = (entry, monotonic())
 
     def store_inline(self, entry: Entry) -> None:
-        """Move an object that is too large for the directory to the store."""
+        """Move an object that is too large for the directory to the store, if it has room."""
+        from ray_on_dask.exceptions import ObjectStoreFullError
+
         data = entry.data
-        entry.data = self.store.write([data], len(data))
+        try:
+            entry.data = self.store.write([data], len(data), at_once=True)
+        except ObjectStoreFullError:
+            return
         entry.kind = m.STORED
         entry.tracked = True
         self._unsealed[entry.id] = (entry, monotonic())
@@ -202,6 +222,9 @@ class Storing:
 
     def on_space_freed(self, channel: Channel, message: m.SpaceFreed) -> None:
         """The node gives back space in files of ours."""
+        if message.urgent:
+            self.store.free_urgently(message.places)
+            return
         for place in message.places:
             self.store.free(place)
 

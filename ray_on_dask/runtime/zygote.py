@@ -19,7 +19,6 @@ import gc
 import importlib
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ import traceback
 from collections.abc import Iterable
 
 from ray_on_dask.runtime import process_tree
+from ray_on_dask.runtime.directories import remove_directory
 from ray_on_dask.runtime.forked_child import become_child, reseed
 from ray_on_dask.runtime.zygote_messages import (
     LONGEST_REQUEST,
@@ -257,7 +257,7 @@ def main(arguments: list[str]) -> int:
         node_is_gone = False
     zygote.end_all()
     for directory in options.remove if node_is_gone else ():
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_directory(directory)
     return 0 if node_is_gone else 1
 
 

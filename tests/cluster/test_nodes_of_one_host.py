@@ -64,7 +64,9 @@ def test_an_object_of_the_other_node_is_read_where_it_lies(cluster):
 def test_when_the_other_node_dies_reads_end_in_an_error_and_views_stay(cluster):
     ref = make.options(resources={"there": 0.1}, max_retries=0).remote(5)
     value = ray.get(ref, timeout=30)
+    second = cluster.second.node_id
     cluster.remove_node(cluster.second, allow_graceful=False)
+    until(lambda: {x["NodeID"]: x["Alive"] for x in ray.nodes()}[second] is False, 40)
     assert value.min() == value.max() == 5
     del value
     with pytest.raises(ray.exceptions.RayError):

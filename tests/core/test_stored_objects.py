@@ -6,7 +6,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from ray_on_dask.core.stored_objects import RemoveFile, StoredObjects, TellWriter
+from ray_on_dask.core.stored_objects import (
+    KeepOnly,
+    PunchHole,
+    RemoveFile,
+    StoredObjects,
+    TellWriter,
+)
 from ray_on_dask.wire.messages import Located
 
 
@@ -43,8 +49,9 @@ def test_an_object_that_a_retry_makes_again_is_dropped(objects):
 
 def test_files_of_a_dead_writer_go_with_their_last_object(objects):
     objects.sealed("w", b"x", at("f"), "k"), objects.sealed("w", b"y", at("f", 10), "k")
-    assert objects.writer_gone("w", ["f", "empty"]) == [RemoveFile("empty")]
-    assert objects.freed(b"x") == []
+    kept = KeepOnly("f", ((0, 10), (10, 10)))
+    assert objects.writer_gone("w", ["f", "empty"]) == [RemoveFile("empty"), kept]
+    assert objects.freed(b"x") == [PunchHole(at("f"))]
     assert objects.freed(b"y") == [RemoveFile("f")]
 
 
@@ -52,6 +59,15 @@ def test_a_seal_that_comes_after_the_death_of_its_writer_is_good(objects):
     assert objects.writer_gone("w", []) == []
     assert objects.sealed("w", b"x", at("f"), "k") == []
     assert objects.freed(b"x") == [RemoveFile("f")]
+
+
+def test_what_has_moved_to_disk_gives_its_place_back_and_goes_with_its_file(objects):
+    objects.sealed("w", b"x", at("f"), "k"), objects.sealed("w", b"y", at("f", 10), "k")
+    assert objects.moved(b"x", at("disk")) == [TellWriter("w", at("f"))]
+    assert objects.moved(b"y", at("disk", 10)) == [TellWriter("w", at("f", 10))]
+    assert objects.bytes_of("w") == 0 and objects.objects[b"y"].at == at("disk", 10)
+    assert objects.freed(b"x") == [PunchHole(at("disk"))]
+    assert objects.freed(b"y") == [RemoveFile("disk")]
 
 
 def test_tombstones_do_not_grow_without_end(objects, monkeypatch):
@@ -88,6 +104,6 @@ def test_in_any_order_each_place_is_given_back_once_and_no_file_goes_under_an_ob
             if isinstance(told, TellWriter):
                 assert told.writer not in gone
                 back.append(told.place)
-            else:
+            elif isinstance(told, RemoveFile):
                 assert told.path not in objects.files
     assert len(back) == len({place.offset for place in back})

@@ -115,22 +115,38 @@ def test_warm_memory_of_all_processes_keeps_to_one_share(make_store, directory):
     assert sum(warm_usage(directory).values()) <= 10 * LARGE // 4
 
 
-def test_spilling_makes_room_as_long_as_it_can(make_store):
-    places = []
+def test_room_that_is_made_is_taken_and_counted_once(make_store):
+    """What was promised is taken although the count says that the store is full."""
+    places, asked, taken = [], [], []
 
-    def spill(size: int) -> bool:
+    def make_room(size: int, no_memory: bool):
+        asked.append((size, no_memory))
         if not places:
-            return False
-        store.free(places.pop())
-        return True
+            raise ObjectStoreFullError("as the node says")
+        for _ in range(3):
+            store.free(places.pop())
+        store._slot.add(size)  # what the node does, so that nobody else takes it
 
-    store = make_store(capacity=4 * LARGE, spill=spill)
+        def took() -> None:
+            store._slot.add(-size)
+            taken.append(size)
+
+        return took
+
+    store = make_store(capacity=4 * LARGE, make_room=make_room)
     places += [store.reserve(LARGE).located for _ in range(4)]
     store.reserve(3 * LARGE)
-    assert len(places) == 1
-    with pytest.raises(ObjectStoreFullError):
-        store.reserve(3 * LARGE)
-    assert not places
+    assert asked == [(3 * LARGE, False)] and taken == [3 * LARGE]
+    assert store.used == store.total_used() == 4 * LARGE
+    places.clear()
+    with pytest.raises(ObjectStoreFullError, match="as the node says"):
+        store.reserve(LARGE)
+    with pytest.raises(ObjectStoreFullError, match="no room for an object of"):
+        store.reserve(4 * LARGE + 1)
+    assert len(asked) == 2, "what can never fit is not asked for"
+    small = store.reserve(SMALL, at_once=True).located
+    assert store.total_used() == 4 * LARGE + SMALL
+    store.free(small)
 
 
 def full_file_system(times: int):
