@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 pytestmark = pytest.mark.timeout(90)
@@ -61,11 +62,98 @@ def test_a_cluster_is_started_looked_at_and_stopped(cli: Cli, head: str, tmp_pat
     assert isinstance(json.loads((tmp_path / "t.json").read_text()), list)
 
 
+PROGRAM = """
+import sys
+import time
+import ray_on_dask as ray
+
+ray.init("auto", namespace="n", log_to_driver=False, driver_mode=ray.SILENT_MODE)
+
+@ray.remote
+class Server:
+    def say(self):
+        print("hello from an actor")
+        return 1
+
+server = Server.options(name="srv", lifetime="detached").remote()
+ray.get([server.say.remote() for _ in range(3)])
+try:
+    ray.get(ray.remote(lambda: 1 / 0).remote())
+except ZeroDivisionError:
+    pass
+time.sleep(0.6)  # executors tell what they have run twice a second or so
+"""
+
+
+def test_what_a_program_has_left_is_looked_at(cli: Cli, head: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = cli("run", "--address", head, str(program))
+    assert done.returncode == 0, done.stderr
+    (actor,) = json.loads(cli("actors", "--format", "json").stdout)
+    assert (actor["name"], actor["done"], actor["state"]) == ("srv", 3, "ALIVE")
+    tasks = json.loads(cli("tasks", "--state", "FAILED", "--format", "json").stdout)
+    assert [task["error_type"] for task in tasks] == ["TASK_EXECUTION_EXCEPTION"]
+    assert "FINISHED=3" in cli("summary", "tasks").stdout
+    listed = cli("list", "actors", "-f", "class_name=Server", "--detail", "--format", "yaml").stdout
+    assert "calls_done: 3" in listed
+    assert "srv" in cli("get", "actors", actor["actor_id"]).stdout
+    log = cli("logs").stdout.split()[0]
+    assert cli("logs", log).stdout == "hello from an actor\n" * 3
+    assert cli("logs", "--pid", str(actor["pid"]), "--tail", "1").stdout == "hello from an actor\n"
+    assert "Killed" in cli("kill-actor", "--name", "srv").stdout
+    again = cli("kill-actor", "--name", "srv")
+    assert again.returncode == 1 and "no actor named srv" in again.stderr
+    for words in (
+        ["list", "nodes", "-f", "bogus=1"],
+        ["get", "actors", "00"],
+        ["logs", "--pid", "1"],
+    ):
+        failed = cli(*words)
+        assert failed.returncode == 1 and failed.stderr.startswith("Error: "), words
+
+
+def test_jobs_are_run_by_the_command_line(cli: Cli, head: str) -> None:
+    good = cli("job", "submit", "--submission-id", "one", "--", "echo", "from a job")
+    assert good.returncode == 0, good.stderr
+    assert "from a job" in good.stdout and "SUCCEEDED" in good.stdout
+    assert cli("job", "logs", "one").stdout == "from a job\n"
+    bad = cli("job", "submit", "--", "exit 3")
+    assert bad.returncode == 1 and "exit code 3" in bad.stdout
+    assert cli("job", "status", "one").stdout.startswith("SUCCEEDED")
+    rows = json.loads(cli("job", "list", "--format", "json").stdout)
+    assert [row["status"] for row in rows] == ["SUCCEEDED", "FAILED"]
+    assert cli("job", "status", "none").returncode == 1
+
+
+def test_a_blocking_start_ends_its_cluster(cli: Cli, tmp_path: Path) -> None:
+    import signal
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray_on_dask.cli", "start", "--head", "--block", "--num-cpus", "1"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1",
+             "DASK_RAY_ON_DASK__TEMP_DIR": f"/tmp/rodcli-{os.getpid()}"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "Started a cluster" in process.stdout.readline()
+    assert cli("status").returncode == 0
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()
+    end = time.monotonic() + 20
+    while cli("status").returncode == 0:
+        assert time.monotonic() < end
+
+
 def test_a_node_is_added(cli: Cli, head: str) -> None:
-    added = cli("start", "--address", head, "--num-cpus", "1", "--object-store-memory", "100MB")
+    added = cli("start", "--address", "auto", "--num-cpus", "1", "--object-store-memory", "100MB",
+                "--labels", "zone=b,disk=ssd")  # fmt: skip
     assert added.returncode == 0, added.stderr
     rows = json.loads(cli("nodes", "--format", "json").stdout)
     assert sorted(row["resources"]["CPU"] for row in rows) == [1, 2]
+    assert {"zone": "b", "disk": "ssd"} in [row["labels"] for row in rows]
     assert 100_000_000 in [row["resources"]["object_store_memory"] for row in rows]
 
 
@@ -84,6 +172,11 @@ def test_stop_leaves_nothing_and_says_when_there_is_nothing(cli: Cli) -> None:
         (["start"], "Give either --head or --address"),
         (["start", "--head", "--address", "tcp://a:1"], "Give either --head or --address"),
         (["start", "--head", "--num-cpus", "-1"], "cannot be negative"),
+        (["start", "--head", "--resources", "disk"], "no JSON object"),
+        (["start", "--address", "auto"], "no running cluster"),
+        (["start", "--address", "tcp://a:1", "--redis-port", "1"], "goes with --head"),
+        (["list", "clusters"], "is not one of"),
+        (["job", "submit"], "Missing argument"),
         (["nonsense"], "No such command"),
     ],
 )
@@ -98,6 +191,9 @@ def test_each_command_has_help(cli: Cli) -> None:
 
     assert "ray-on-dask start --head" in cli("--help").stdout
     names = {"start", "stop", "status", "nodes", "actors", "errors", "timeline"}
-    assert names <= set(main.commands)
-    for name, command in main.commands.items():
-        assert command.help, name
+    context = click.Context(main)
+    assert names <= set(main.list_commands(context))
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None and command.help, name
+        assert "ray-on-dask" in command.help or isinstance(command, click.Group), name

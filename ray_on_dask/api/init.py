@@ -111,8 +111,11 @@ def _start(options: InitOptions) -> RayContext:
         hub, options.client, _head = joining.find_hub(options)
     driver = None
     try:
-        terminal = Terminal(options.log_to_driver, options.driver_mode != sessions_silent())
+        shows_errors = options.driver_mode != sessions_silent() and not imported_as_ray()
+        terminal = Terminal(options.log_to_driver, shows_errors)
         driver = Driver(hub, job_config(options), terminal)
+        if imported_as_ray():
+            driver.references.log_unhandled()
         driver.join(START_TIMEOUT)
     except BaseException:
         if _head is not None:
@@ -126,6 +129,12 @@ def _start(options: InitOptions) -> RayContext:
     if options.configure_logging:
         _announce(context)
     return context
+
+
+def imported_as_ray() -> bool:
+    """Whether the program imports this package as ``ray``."""
+    drop_in = sys.modules.get("ray_on_dask.drop_in")
+    return drop_in is not None and drop_in.installed()
 
 
 def sessions_silent() -> int:
@@ -149,6 +158,7 @@ def job_config(options: InitOptions) -> JobConfig:
         wait_milliseconds=options.wait_timeout_unit == "ms", entrypoint=" ".join(sys.argv),
         logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
         lineage_bytes=_lineage_bytes(options),
+        submission=os.environ.get("RAY_ON_DASK_SUBMISSION_ID", ""), alias=imported_as_ray(),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
             "ts": start * 1e6, "dur": (stop - start) * 1e6, "ph": "X",
             "cname": "generic_work" if ok else "terrible", "args": {"task_id": task, "job": job},
         }
-        for job, node, pid, name, task, start, stop, ok in _ask("runs")
+        for job, node, pid, name, task, start, stop, ok, *_ in _ask("runs")
     ]  # fmt: skip
     if filename is None:
         return events

@@ -138,6 +138,8 @@ class Actor:
             "job": self.job, "detached": self.spec.detached, "created": self.created,
             "ended": self.ended, "cause": self.cause if self.state == DEAD else "",
             "resources": self.spec.lifetime,
+            "runtime_env": self.spec.runtime_env,
+            "placement_group": self.spec.placement_group.hex(),
         }  # fmt: skip
 
     def for_handle(self) -> dict[str, Any]:

@@ -206,7 +206,7 @@ class ControlStore:
                 out += self.leases.ended(id, now)
         for lease in self.leases.forget_owner(name):
             out.append(i.Send(lease.executor or lease.node.name, m.EndLease(lease.id)))
-        self.tally.process_lost(name)
+        self.tally.process_lost(member, message, now)
         out += self.actors.process_lost(name, message.reason, message.status, now)
         self.groups.process_lost(name)
         self._lapsing.append((now + LAPSE, name))

@@ -28,6 +28,7 @@ class ForPeople:
         }
 
     def _log_lines(self, sender: str, msg: m.LogLines, now: float) -> list[Any]:
+        self.store.tally.logs.take(sender, msg)
         job = self.store.jobs.get(msg.job)
         if job is None or job.ended or not job.config.log_to_driver:
             return []
@@ -44,4 +45,5 @@ class ForPeople:
         node = self.store.node_of(sender)
         if node != sender:  # else it is gone already
             self.store.tally.ran(sender, msg)
-        return [Record(msg, node)]
+        actor = self.store.tally.actor_of.get(sender, b"")
+        return [Record(msg, node, msg.job, sender, actor.hex())]

@@ -67,6 +67,9 @@ class Record:
     message: Any
     node: str = ""
     job: int = 0
+    #: The process that tells it, and the actor that it is.
+    process: str = ""
+    actor: str = ""
 
 
 def across_hosts(send: Send, home: str, nodes: Mapping[str, NodeFacts]) -> Send:

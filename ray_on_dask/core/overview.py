@@ -88,6 +88,21 @@ def actors(store: ControlStore) -> list[dict[str, Any]]:
     return [{**x, **_work(works.get(bytes.fromhex(x["actor_id"])))} for x in store.actors.actors()]
 
 
+def runtime_envs(store: ControlStore) -> list[dict[str, Any]]:
+    """The runtime environments in use, as JSON, with the number of leases and actors in each."""
+    found: dict[tuple[str, str], int] = {}
+    for lease in store.leases.leases.values():
+        job = store.jobs.get(_job(store, lease.demand))
+        env = lease.demand.spec.runtime_env or (job.config.runtime_env if job else "")
+        if env:
+            key = (env, lease.node.name)
+            found[key] = found.get(key, 0) + 1
+    for job in store.jobs.values():
+        if job.config.runtime_env and not job.ended:
+            found.setdefault((job.config.runtime_env, job.node), 0)
+    return [{"env": env, "node": node, "uses": uses} for (env, node), uses in found.items()]
+
+
 # -- who waits ---------------------------------------------------------------------------
 
 

@@ -43,6 +43,18 @@ class Questions:
             return [Send(sender, Answer(message.request, None, text))]
         return [Send(sender, Answer(message.request, value))]
 
+    def _about_logs(self, sender: str) -> list[dict[str, Any]]:
+        return self.store.tally.logs.listed()
+
+    def _about_log(self, sender: str, node: str, pid: int, after: int = 0) -> dict[str, Any]:
+        return self.store.tally.logs.read(node, pid, after)
+
+    def _about_departed(self, sender: str) -> list[dict[str, Any]]:
+        return list(self.store.tally.departed)
+
+    def _about_runtime_envs(self, sender: str) -> list[dict[str, Any]]:
+        return overview.runtime_envs(self.store)
+
     def _about_demands(self, sender: str) -> list[dict[str, Any]]:
         return overview.demands(self.store, self._now)
 
@@ -113,7 +125,8 @@ class Questions:
             {
                 "job": job.number, "driver": job.driver, "pid": job.pid, "node": job.node,
                 "started": job.started, "ended": job.ended, "namespace": job.config.namespace,
-                "entrypoint": job.config.entrypoint,
+                "entrypoint": job.config.entrypoint, "runtime_env": job.config.runtime_env,
+                "submission": job.config.submission,
             }
             for job in self.store.jobs.values()
         ]  # fmt: skip

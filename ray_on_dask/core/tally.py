@@ -1,18 +1,24 @@
-"""What executors have said of their work: calls done, failed and waiting, of each and each actor.
+"""What executors have said of their work: calls done, failed and waiting, of each and each actor;
+what they have printed, and how they ended.
 
 Executors tell it in the batches in which they tell what ran, so it is some tenths of a second old.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ray_on_dask.wire.messages import TaskEvents
+from ray_on_dask.core.log_tail import LogTails
+from ray_on_dask.core.members import Member
+from ray_on_dask.wire.messages import Lost, TaskEvents
 
 #: Actors that are remembered; the oldest go first.
 ACTORS_MAX = 20_000
+#: Processes that are gone and remembered.
+DEPARTED_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -35,16 +41,20 @@ class Tally:
     """
 
     def __init__(self, actor_of: Mapping[str, bytes]) -> None:
-        self._actor_of = actor_of
+        self.actor_of = actor_of
         self.processes: dict[str, Work] = {}
         self.actors: OrderedDict[bytes, Work] = OrderedDict()
+        #: What executors have printed.
+        self.logs = LogTails()
+        #: Facts about the latest drivers and executors that are gone, the oldest first.
+        self.departed: deque[dict[str, Any]] = deque(maxlen=DEPARTED_MAX)
 
     def ran(self, process: str, events: TaskEvents) -> None:
         """A living executor says what it has run."""
         done = sum(number for number, _, _ in events.counts.values())
         failed = sum(failures for _, _, failures in events.counts.values())
         works = [self.processes.setdefault(process, Work())]
-        actor = self._actor_of.get(process)
+        actor = self.actor_of.get(process)
         if actor is not None:
             works.append(self._of_actor(actor))
         for work in works:
@@ -60,9 +70,19 @@ class Tally:
                 self.actors.popitem(last=False)
         return work
 
-    def process_lost(self, process: str) -> None:
+    def process_lost(self, member: Member | None, message: Lost, now: float) -> None:
         """It is gone, and nothing waits there any more; called while it still has its actor."""
+        process = message.process
+        actor = self.actor_of.get(process, b"")
         self.processes.pop(process, None)
-        work = self.actors.get(self._actor_of.get(process, b""))
+        work = self.actors.get(actor)
         if work is not None:
             work.waiting = 0
+        if member is not None:
+            self.departed.append(
+                {
+                    "name": process, "kind": member.kind, "node": member.node, "pid": member.pid,
+                    "job": member.job, "actor": actor.hex(), "ended": now,
+                    "reason": message.reason, "status": message.status,
+                }
+            )  # fmt: skip

@@ -105,15 +105,21 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def reserve_port(host: str = "127.0.0.1") -> socket.socket:
+def reserve_port(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A socket on a free port, which no one else is given while the socket is open.
+
+    Or on the given `port`; `OSError` if it is taken.
 
     A server that sets `SO_REUSEADDR`, as Redis does, may listen there meanwhile.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     holder = socket.socket(family, socket.SOCK_STREAM)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind((host, 0))
+    try:
+        holder.bind((host, port))
+    except OSError:
+        holder.close()
+        raise
     return holder
 
 

@@ -46,16 +46,19 @@ class ClusterLog:
         How many servers to start beside the primary.
     host : str
         Address that they listen on.
+    port : int
+        Of the primary, 0 for any that is free.
     """
 
-    def __init__(self, url: str = "", shards: int = 0, host: str = "127.0.0.1"):
+    def __init__(self, url: str = "", shards: int = 0, host: str = "127.0.0.1", port: int = 0):
         self.servers: list[server.Shard] = []
         self._ports: list[socket.socket] = []
         if url:
             self.urls = [url_of(one.strip()) for one in url.split(",")]
         else:
             password = secrets.token_urlsafe(32)
-            self._ports = [server.reserve_port(host) for _ in range(shards + 1)]
+            ports = [port, *[0] * shards]
+            self._ports = [server.reserve_port(host, number) for number in ports]
             for holder in self._ports:
                 self.servers.append(server.Shard(host, holder.getsockname()[1], password))
             self.urls = [shard.url for shard in self.servers]

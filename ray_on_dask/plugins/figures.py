@@ -13,7 +13,6 @@ from ray_on_dask.plugins.node_room import figures_of
 from ray_on_dask.runtime.status_page import StatusPage
 
 if TYPE_CHECKING:
-    from ray_on_dask.plugins.executor_record import ExecutorRecord
     from ray_on_dask.plugins.node import NodeManager
 
 #: Processes looked at each time, and processes told of.
@@ -26,11 +25,12 @@ class Figures:
 
     def __init__(self, node: NodeManager):
         self.node = node
-        #: {executor: (pid, resident bytes, what its main thread runs)}, latest look last.
-        self._seen: dict[str, tuple[int, int, str]] = {}
+        #: {executor: (pid, resident bytes, what its main thread runs, that task's id)}, latest
+        #: look last.
+        self._seen: dict[str, tuple[int, int, str, str]] = {}
 
     def measure(self) -> dict[str, Any]:
-        """``{"executors": {name: [pid, bytes, running]}, "store": {…}}``; never raises."""
+        """``{"executors": {name: [pid, bytes, running, task]}, "store": {…}}``; never raises."""
         try:
             self._look()
             return {
@@ -49,12 +49,9 @@ class Figures:
         fresh = [x for x in executors.values() if x.pid and x.name not in self._seen][:room]
         for record in [*fresh[:LOOKS], *known][:LOOKS]:
             self._seen.pop(record.name, None)
-            self._seen[record.name] = (record.pid, _resident(record.pid), self._runs(record))
-
-    def _runs(self, record: ExecutorRecord) -> str:
-        """The title of the process if its main thread is in a task, else ""."""
-        page = os.path.join(self.node.directories.shm_dir, f"p-{record.name}")
-        return _title(record.pid) if StatusPage.read(page) else ""
+            task = StatusPage.read(os.path.join(self.node.directories.shm_dir, f"p-{record.name}"))
+            title = _title(record.pid) if task else ""
+            self._seen[record.name] = (record.pid, _resident(record.pid), title, task.hex())
 
 
 def _resident(pid: int) -> int:

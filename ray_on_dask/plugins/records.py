@@ -23,8 +23,8 @@ class Records:
     def __init__(self, scheduler: Any, session: dict[str, Any]):
         self.scheduler = scheduler
         self.session = session
-        #: (job, node, pid, name, task, start, stop, ok) of the latest runs.
-        self.runs: deque[tuple[int, str, int, str, bytes, float, float, bool]] = deque(
+        #: (job, node, pid, name, task, start, stop, ok, process, actor) of the latest runs.
+        self.runs: deque[tuple[int, str, int, str, bytes, float, float, bool, str, str]] = deque(
             maxlen=RUNS_MAX
         )
         self.counts: dict[str, list[float]] = {}
@@ -37,7 +37,7 @@ class Records:
         """Keep one record."""
         message = record.message
         if isinstance(message, TaskEvents):
-            self._ran(message, record.node, address)
+            self._ran(message, record, address)
         elif isinstance(message, ErrorRecord):
             self._failed(message, record.node)
 
@@ -51,9 +51,11 @@ class Records:
         if self.writer is not None:
             self.writer.put(error)
 
-    def _ran(self, events: TaskEvents, node: str, address: str) -> None:
+    def _ran(self, events: TaskEvents, record: Record, address: str) -> None:
+        who = (events.job, record.node, events.pid)
         for task, name, start, stop, ok in events.runs:
-            self.runs.append((events.job, node, events.pid, name, task, start, stop, ok))
+            ran = (name, task, start, stop, ok, record.process, record.actor)
+            self.runs.append((*who, *ran))
         for name, (number, seconds, failed) in events.counts.items():
             count = self.counts.setdefault(name, [0, 0.0, 0])
             count[0] += number
@@ -72,13 +74,10 @@ class Records:
     def show_past(self, addresses: dict[str, str]) -> None:
         """Somebody looks at the dashboard: show what ran lately, on nodes at these addresses."""
         dask.start_task_stream(self.scheduler)
-        for _, node, pid, name, task, start, stop, ok in list(self.runs)[-PAST:]:
+        for _, node, pid, name, task, start, stop, ok, _, _ in list(self.runs)[-PAST:]:
             run = (f"{name}-{task.hex()}", start, stop, ok)
             dask.show_runs(self.scheduler, addresses.get(node, node), pid, [run])
 
-    def listed(self) -> list[tuple[int, str, int, str, str, float, float, bool]]:
+    def listed(self) -> list[tuple[Any, ...]]:
         """The latest runs, ids in hex digits."""
-        return [
-            (job, node, pid, name, task.hex(), start, stop, ok)
-            for job, node, pid, name, task, start, stop, ok in self.runs
-        ]
+        return [(*run[:4], run[4].hex(), *run[5:]) for run in self.runs]

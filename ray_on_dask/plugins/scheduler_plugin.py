@@ -18,7 +18,7 @@ from ray_on_dask.core import cluster_metrics
 from ray_on_dask.core.control import ControlStore, NodeFacts, Record
 from ray_on_dask.core.exposition import Family
 from ray_on_dask.core.instructions import Send
-from ray_on_dask.plugins import _dask_compat as dask, dashboard, local_nodes, metrics_route
+from ray_on_dask.plugins import _dask_compat as dask, dashboard, http_routes, local_nodes
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
@@ -133,7 +133,7 @@ class ControlPlugin(SchedulerPlugin):
         )  # fmt: skip
         self._ticker = PeriodicCallback(self.tick, TICK * 1000)
         self._ticker.start()
-        self._drop_metrics = metrics_route.install(scheduler, self.metrics)
+        self._drop_metrics = http_routes.install(scheduler, self.metrics)
         if self.node_plugin is not None:
             self.log.start(scheduler.address)
             self.session.setdefault("dashboard_url", dask.dashboard_url(scheduler))

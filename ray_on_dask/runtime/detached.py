@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+from typing import IO, Any
 
 from ray_on_dask.plugins.session_file import SessionFile, session_files
 from ray_on_dask.runtime import joining
@@ -19,8 +19,10 @@ VARIABLE = "RAY_ON_DASK_DETACHED"
 NODE_TIMEOUT = 30.0
 
 
-def start_head(host: str, port: int, resources: str | None = None, **given: Any) -> str:
-    """Start a head that outlives this process; the scheduler's address.
+def start_head(
+    host: str = "127.0.0.1", port: int = 0, redis_port: int | None = None, **given: Any
+) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start a head that outlives this process; the scheduler's address, and its process.
 
     Raises
     ------
@@ -33,54 +35,101 @@ def start_head(host: str, port: int, resources: str | None = None, **given: Any)
     from ray_on_dask.config import nbytes
 
     given["object_store_memory"] = nbytes(given.pop("object_store_memory", None))
-    given["resources"] = json.loads(resources) if resources else None
     options = InitOptions.parse("local", (), {"node_ip_address": host, **given})
-    head = joining.start_head(options, detached=True, port=port)
+    head = joining.start_head(options, detached=True, port=port, redis_port=redis_port)
     assert head.process.stdout is not None
     head.process.stdout.close()
-    return str(head.facts["address"])
+    return str(head.facts["address"]), head.process
 
 
-def start_node(address: str, host: str, port: int = 0, **given: Any) -> int:
-    """Start a Dask worker that outlives this process; its process id.
+def start_node(
+    address: str, host: str = "127.0.0.1", port: int = 0, **given: Any
+) -> subprocess.Popen[bytes]:
+    """Start a Dask worker that outlives this process.
 
     Raises
     ------
+    ConnectionError
+        When there is no cluster of this user here, and `address` is ``"auto"``.
     RuntimeError
-        When it does not become a node in time.
+        When it does not become a node in time, with its last words.
     """
-    known = {file.hub for file in session_files()}
+    files = session_files()
+    if address == "auto":
+        latest = next((file for file in files if file.alive), None)
+        if latest is None:
+            raise ConnectionError("There is no running cluster of this user on this machine.")
+        address = latest.scheduler
+    known = {file.hub for file in files}
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            _worker_command(address, host, port, given), stdin=subprocess.DEVNULL, stdout=words,
+            stderr=words, start_new_session=True, env={**os.environ, VARIABLE: "1"},
+        )  # fmt: skip
+        _wait_for_node(process, known, address, words)
+    return process
+
+
+def _worker_command(address: str, host: str, port: int, given: dict[str, Any]) -> list[str]:
     command = [sys.executable, "-m", "dask", "worker", address, "--no-nanny", "--no-dashboard"]
     command += ["--nworkers", "1", "--host", host]
+    if port:
+        command += ["--worker-port", str(port)]
     if given.get("num_cpus"):
         command += ["--nthreads", str(given["num_cpus"])]
-    resources = json.loads(given.get("resources") or "{}")
+    resources = dict(given.get("resources") or {})
     if given.get("num_gpus") is not None:
         resources["GPU"] = given["num_gpus"]
     if resources:
         command += ["--resources", " ".join(f"{key}={value}" for key, value in resources.items())]
-    if given.get("object_store_memory"):
-        command += ["--preload", "ray_on_dask.plugins.worker"]
-        command += ["--object-store-memory", given["object_store_memory"]]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, env={**os.environ, VARIABLE: "1"},
-    )  # fmt: skip
-    _wait_for_node(process, known, address)
-    return process.pid
+    command += ["--preload", "ray_on_dask.plugins.worker"]
+    for name in ("object_store_memory", "plasma_directory"):
+        if given.get(name):
+            command += [f"--{name.replace('_', '-')}", str(given[name])]
+    if given.get("labels"):
+        command += ["--labels", ",".join(f"{k}={v}" for k, v in given["labels"].items())]
+    return command
 
 
-def _wait_for_node(process: subprocess.Popen[bytes], known: set[str], address: str) -> None:
+def _wait_for_node(
+    process: subprocess.Popen[bytes], known: set[str], address: str, words: IO[bytes]
+) -> None:
     deadline = time.monotonic() + NODE_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         if any(x.hub not in known and x.pid == process.pid for x in session_files()):
             return
         time.sleep(0.05)
     process.kill()
+    process.wait()
+    words.seek(0)
+    last = words.read().decode(errors="replace").strip().splitlines()[-3:]
     raise RuntimeError(
         f"The worker did not become a node of {address}: is there a scheduler, with "
         "`--preload ray_on_dask.plugins.scheduler` or started by `ray-on-dask start --head`?"
+        + "".join(f"\n  {line}" for line in last)
     )
+
+
+def wait(process: subprocess.Popen[bytes]) -> bool:
+    """Until it ends: by itself (True), or by Ctrl-C or SIGTERM here, which end it."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        process.wait()
+        return process.returncode not in (0, -signal.SIGTERM)
+    except KeyboardInterrupt:
+        process.terminate()
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return False
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop_all(timeout: float) -> list[int]:

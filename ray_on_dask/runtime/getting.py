@@ -92,6 +92,8 @@ class Getting:
         if entry.kind == ERROR:
             from ray_on_dask.error_serialization import loads_error
 
+            if self.process.references.unhandled is not None:
+                self.process.references.unhandled.seen(entry)
             raise loads_error(entry.data)
         if entry.kind == FREED:
             from ray_on_dask.exceptions import ObjectFreedError

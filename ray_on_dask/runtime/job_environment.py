@@ -30,6 +30,10 @@ def adopt(executor: Executor, message: Adopt) -> None:
     environment = json.loads(message.runtime_env) if message.runtime_env else {}
     for name, value in environment.get("env_vars", {}).items():
         os.environ[name] = value
+    if config.alias:
+        from ray_on_dask.drop_in import install_as_ray
+
+        install_as_ray()
     if config.logging:
         from ray_on_dask.api import logging_setup
         from ray_on_dask.logging_config import LoggingConfig

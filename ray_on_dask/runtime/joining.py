@@ -10,8 +10,10 @@ import pickle
 import select
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+from contextlib import nullcontext
+from typing import IO, Any
 
 from ray_on_dask.config import nbytes, setting
 
@@ -39,12 +41,15 @@ class Head:
             self.process.stdout.close()
 
 
-def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
+def start_head(
+    options: Any, detached: bool = False, port: int = 0, redis_port: int | None = None
+) -> Head:
     """Start a local cluster; `RuntimeError` with its last words if it does not come up.
 
     A `detached` one does not end with this process.
     """
     config = head_config(options) | {"detached": detached, "port": port}
+    config["redis"]["port"] = redis_port or 0
     start = (
         "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
         "from ray_on_dask.runtime.head import main; sys.exit(main())"
@@ -55,15 +60,19 @@ def start_head(options: Any, detached: bool = False, port: int = 0) -> Head:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if name in os.environ:
             environment[name] = os.environ[name]
-    process = subprocess.Popen(
-        [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
-        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
-        stdout=subprocess.PIPE, start_new_session=True, env=environment,
-    )  # fmt: skip
-    return Head(process, _first_word(process))
+    # What a detached head's children inherit must not be a pipe of whoever has started it.
+    with tempfile.TemporaryFile() if detached else nullcontext() as words:
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=words, start_new_session=True, env=environment,
+        )  # fmt: skip
+        return Head(process, _first_word(process, words=words))
 
 
-def _first_word(process: subprocess.Popen[bytes], what: str = "local cluster") -> dict[str, Any]:
+def _first_word(
+    process: subprocess.Popen[bytes], what: str = "local cluster", words: IO[bytes] | None = None
+) -> dict[str, Any]:
     assert process.stdout is not None
     fd, deadline, text = process.stdout.fileno(), time.monotonic() + START_TIMEOUT, b""
     while not text.endswith(b"\n"):
@@ -71,10 +80,12 @@ def _first_word(process: subprocess.Popen[bytes], what: str = "local cluster") -
         data = os.read(fd, 1 << 16) if ready else b""
         if not data:
             process.kill()
-            raise RuntimeError(
-                f"The {what} did not start (exit status {process.wait()}); what it said is "
-                "above, on stderr."
-            )
+            status = process.wait()
+            said = "what it said is above, on stderr."
+            if words is not None:
+                words.seek(0)
+                said = f"it said:\n{words.read().decode(errors='replace')[-2_000:]}"
+            raise RuntimeError(f"The {what} did not start (exit status {status}); {said}")
         text += data
     facts: dict[str, Any] = json.loads(text)
     return facts

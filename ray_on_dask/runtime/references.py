@@ -19,6 +19,7 @@ from weakref import ref as weak
 from ray_on_dask.runtime import current
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.wire.messages import (
+    ERROR,
     FREED,
     INLINE,
     PENDING,
@@ -34,6 +35,7 @@ from ray_on_dask.wire.messages import (
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.process import Process
+    from ray_on_dask.runtime.unhandled import Unhandled
 
 #: Small promoted values ride along in the directory up to this size; larger are stored first.
 CARRIED_MAX = 8_000
@@ -48,6 +50,8 @@ class References:
         self.known: dict[bytes, Entry] = {}
         #: Borrowed entries that came with the running task's arguments.
         self.on_trial: list[Entry] | None = None
+        #: Logs failures that nobody has fetched; None where all failures are shown at once.
+        self.unhandled: Unhandled | None = None
         #: Holds to be released: (id, how many).
         self._releases: list[tuple[bytes, int]] = []
         #: Dropped entries of this member that another one of the same process came upon.
@@ -236,6 +240,8 @@ class References:
                 self.process.recovery.stored(entry, made_by)
         else:
             entry.data = value.data
+            if value.kind == ERROR and self.unhandled is not None:
+                self.unhandled.failed(entry)
         shared = entry.shared
         if shared is not None and shared.promoted:
             self.process.to_hub(Resolve(entry.id, self._for_directory(entry)))
@@ -289,6 +295,12 @@ class References:
         elif entry.kind == STORED and value.kind != PENDING:
             entry.kind, entry.data = value.kind, value.at if value.kind == STORED else value.data
 
+    def log_unhandled(self) -> None:
+        """From now on log failures that nobody has fetched, when their last ref goes."""
+        from ray_on_dask.runtime.unhandled import Unhandled
+
+        self.unhandled = Unhandled()
+
     # -- letting go ------------------------------------------------------------------------
 
     def drain(self) -> None:
@@ -318,6 +330,8 @@ class References:
             self.process.to_hub(Release(releases))
 
     def _let_go(self, entry: Entry) -> None:
+        if entry.kind == ERROR and self.unhandled is not None:
+            self.unhandled.gone(entry)
         if entry.owned and entry.kind == PENDING:
             return  # others may wait for it: its end lets go
         shared = entry.shared

@@ -101,6 +101,10 @@ class JobConfig(msgspec.Struct, frozen=True, array_like=True):
     logging: str = ""
     #: Bytes that an owner keeps of tasks whose results may have to be made again; 0 for none.
     lineage_bytes: int = 0
+    #: The submitted job that the driver is part of, "" for none.
+    submission: str = ""
+    #: Whether the driver's program imports the package as `ray`.
+    alias: bool = False
 
 
 class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):

@@ -201,7 +201,7 @@ def test_variables_named_are_read() -> None:
 def test_commands_are_listed() -> None:
     from ray_on_dask.cli import main
 
-    assert set(rows("Commands")) == set(main.commands)
+    assert set(rows("Commands")) == set(main.list_commands(None))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

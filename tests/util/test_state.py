@@ -26,7 +26,7 @@ def eventually(get: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 def test_nodes_are_listed(ray: Any) -> None:
-    (node,) = state.list_nodes()
+    (node,) = state.list_nodes(detail=True)
     assert (node.node_id, node.state) == (ray.nodes()[0]["NodeID"], "ALIVE")
     assert node["resources_total"]["CPU"] == 2
     assert abs(node.start_time_ms / 1000 - time.time()) < 100
@@ -42,8 +42,14 @@ def test_actors_are_listed_living_and_dead(ray: Any) -> None:
 
     actor = Listed.options(name="one").remote()
     ray.get(actor.ping.remote(), timeout=20)
-    (found,) = state.list_actors(filters=[("class_name", "=", "Listed"), ("state", "=", "ALIVE")])
-    assert (found.name, found.ray_namespace, found.num_restarts) == ("one", "listed", 0)
+    filters = [("class_name", "=", "Listed"), ("state", "=", "ALIVE")]
+    (found,) = state.list_actors(filters=filters)
+    assert (found.name, found.ray_namespace, found.num_restarts) == ("one", "listed", None)
+    full = eventually(
+        lambda: [x for x in state.list_actors(filters=filters, detail=True) if x.calls_done]
+    )[0]
+    assert (full.num_restarts, full.calls_done, full.calls_pending) == (0, 1, 0)
+    assert full.death_cause is None and full.is_detached is False
     ray.kill(actor)
     eventually(lambda: state.get_actor(found.actor_id).state == "DEAD")
     assert "Listed" in state.summarize_actors()["cluster"]["summary"]
@@ -63,11 +69,111 @@ def test_tasks_that_have_ended_are_listed(ray: Any) -> None:
         ray.get(failing_task.remote(), timeout=20)
     (good,) = eventually(lambda: state.list_tasks(filters=[("name", "=", "listed_task")]))
     assert (good.state, good.node_id) == ("FINISHED", ray.nodes()[0]["NodeID"])
-    assert state.get_task(good.task_id) == good
+    full = state.get_task(good.task_id)
+    assert full is not None and full.task_id == good.task_id and len(good.task_id) == 48
+    assert full.end_time_ms >= full.start_time_ms > 0 and good.start_time_ms is None
     (bad,) = eventually(lambda: state.list_tasks(filters=[("name", "=", "failing_task")]))
-    assert bad.state == "FAILED"
+    assert (bad.state, bad.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    assert "on purpose" in state.get_task(bad.task_id).error_message
     summary = state.summarize_tasks()["cluster"]["summary"]
     assert summary["listed_task"]["state_counts"] == {"FINISHED": 1}
+    assert summary["listed_task"]["type"] == "NORMAL_TASK"
+
+
+def test_tasks_that_run_and_wait_are_listed(ray: Any, tmp_path: Any) -> None:
+    gate = str(tmp_path / "gate")
+
+    @ray.remote
+    def held(path: str) -> str:
+        import os
+        import time
+
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return ray.get_runtime_context().get_task_id()
+
+    refs = [held.remote(gate), held.remote(gate), held.options(num_cpus=9).remote(gate)]
+    dependent = held.remote(refs[0])
+
+    def states() -> Any:
+        found = state.list_tasks(filters=[("name", "=", "held")])
+        kinds = sorted(task.state for task in found)
+        wanted = ["PENDING_ARGS_AVAIL", "PENDING_NODE_ASSIGNMENT", "RUNNING", "RUNNING"]
+        return found if kinds == wanted else None
+
+    running = [task for task in eventually(states) if task.state == "RUNNING"]
+    assert all(task.worker_pid for task in running)
+    with open(gate, "w"):
+        ids = ray.get(refs[:2], timeout=20)
+    assert sorted(ids) == sorted(task.task_id for task in running)
+    ray.cancel(refs[2])
+    ray.cancel(dependent)
+
+
+def test_what_was_printed_is_read_later(ray: Any) -> None:
+    @ray.remote
+    class Talker:
+        def say(self, text: str) -> int:
+            import os
+            import sys
+
+            print(text)
+            print(f"{text} again", file=sys.stderr)
+            return os.getpid()
+
+    talker = Talker.remote()
+    pid = ray.get(talker.say.remote("first"))
+    id = state.list_actors(filters=[("class_name", "=", "Talker")])[0].actor_id
+    assert eventually(lambda: state.list_logs(glob_filter=f"*-{pid}.out"))
+    assert eventually(lambda: list(state.get_log(pid=pid, suffix="err"))) == ["first again\n"]
+    lines = state.get_log(actor_id=id, follow=True, _interval=0.02)
+    assert next(lines) == "first\n"
+    ray.get(talker.say.remote("second"))
+    assert next(lines) == "second\n"
+    (name,) = state.list_logs(glob_filter=f"*-{pid}.out")["worker_out"]
+    assert list(state.get_log(filename=name, tail=1)) == ["second\n"]
+    for wrong in ({}, {"pid": 1}, {"filename": "x"}, {"actor_id": "00"}, {"task_id": "00"}):
+        with pytest.raises(state.RayStateApiException):
+            list(state.get_log(**wrong))
+
+
+def test_executors_that_have_died_are_listed(ray: Any) -> None:
+    @ray.remote(max_retries=0)
+    def dies() -> None:
+        import os
+
+        os._exit(3)
+
+    with pytest.raises(Exception, match="exited with code 3"):
+        ray.get(dies.remote())
+    (gone,) = eventually(
+        lambda: [x for x in state.list_workers(detail=True) if x.exit_type == "USER_ERROR"]
+    )
+    assert (gone.is_alive, gone.exit_detail) == (False, "exited with code 3")
+    assert gone.end_time_ms > 0
+    events = state.list_cluster_events(filters=[("source_type", "=", "WORKER")])
+    assert any(f"process {gone.pid} " in event.message for event in events)
+
+
+def test_runtime_environments_in_use_are_listed(ray: Any) -> None:
+    @ray.remote
+    class Set:
+        def ping(self) -> None:
+            pass
+
+    actor = Set.options(runtime_env={"env_vars": {"LISTED": "1"}}).remote()
+    ray.get(actor.ping.remote(), timeout=30)
+    found = state.list_runtime_envs(detail=True)
+    assert [(x.runtime_env, x.ref_cnt) for x in found] == [({"env_vars": {"LISTED": "1"}}, 1)]
+
+
+def test_the_client_asks_by_name(ray: Any) -> None:
+    client = state.StateApiClient()
+    assert client.list("nodes") == state.list_nodes()
+    assert client.get("nodes", client.list("nodes")[0].node_id).state == "ALIVE"
+    assert client.summary("actors").keys() == {"cluster"}
+    with pytest.raises(state.RayStateApiException, match="placement-groups"):
+        client.list("clusters")
 
 
 def test_jobs_and_workers_are_listed(ray: Any) -> None:
@@ -75,7 +181,9 @@ def test_jobs_and_workers_are_listed(ray: Any) -> None:
     assert (job.job_id, job.status) == (ray.get_runtime_context().get_job_id(), "RUNNING")
     (driver,) = state.list_workers(filters=[("worker_type", "=", "driver")])
     assert driver.worker_id == ray.get_runtime_context().get_worker_id()
-    assert state.get_worker(driver.worker_id) == driver
+    found = state.get_worker(driver.worker_id)
+    assert found is not None and (found.pid, found.is_alive) == (driver.pid, True)
+    assert job.driver_info["pid"] == str(driver.pid)
 
 
 def test_placement_groups_are_listed(ray: Any) -> None:
@@ -103,8 +211,10 @@ def test_filters_compare(ray: Any) -> None:
     assert not state.list_nodes(filters=[("state", "!=", "alive")])
 
 
-@pytest.mark.parametrize("wrong", [{"filters": [("bogus", "=", 1)]}, {"limit": 0},
-                                   {"filters": [("state", "~", 1)]}])  # fmt: skip
+@pytest.mark.parametrize("wrong", [
+    {"filters": [("bogus", "=", 1)]}, {"limit": 0}, {"limit": 10_001},
+    {"filters": [("state", "~", 1)]}, {"filters": [("labels", "=", 1)]}, {"filters": ["state"]},
+])  # fmt: skip
 def test_filters_that_cannot_be_are_refused(ray: Any, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"bogus|~|limit"):
+    with pytest.raises(state.RayStateApiException, match=r"bogus|~|limit|labels|a filter is"):
         state.list_nodes(**wrong)

@@ -1,25 +1,15 @@
-"""Questions to the control store, and its answers as records: filtered, at most so many."""
+"""Questions to the control store, and choosing among the answers: filters, limits, details."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ray_on_dask.exceptions import GetTimeoutError, RaySystemError
-from ray_on_dask.ids import JobID
 from ray_on_dask.runtime import current
-from ray_on_dask.runtime.here import worker_id
-from ray_on_dask.util.state.records import (
-    ActorState,
-    JobState,
-    NodeState,
-    ObjectState,
-    PlacementGroupState,
-    State,
-    TaskState,
-    WorkerState,
-)
+from ray_on_dask.util.state.records import State
 
 #: ``(field, operator, value)``.
 Filter = tuple[str, str, Any]
@@ -33,45 +23,72 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-class RayStateApiException(RaySystemError):
-    """A question about the state of the cluster got no answer: there is no session, or no time."""
+class RayStateApiException(RaySystemError, ValueError):
+    """A question about the state of the cluster cannot be answered, or not be asked like this."""
 
 
-def ask(what: str, timeout: float) -> Any:
+class ServerUnavailable(RayStateApiException):
+    """There is no session to ask, or the control store does not answer in time."""
+
+
+def ask(what: str, timeout: float, **args: Any) -> Any:
     """The control store's answer; `RayStateApiException` if there is none."""
     process = current.process
     if process is None:
-        raise RayStateApiException("there is no session to list anything of: call init() first")
+        raise ServerUnavailable("there is no session to list anything of: call init() first")
     try:
-        return process.asking.ask(what, timeout=timeout)
-    except (GetTimeoutError, ValueError) as error:
+        return process.asking.ask(what, timeout=timeout, **args)
+    except GetTimeoutError as error:
+        raise ServerUnavailable(str(error)) from error
+    except ValueError as error:
         raise RayStateApiException(str(error)) from error
 
 
 def select(
-    records: Iterable[S], kind: type[S], filters: Iterable[Filter] | None, limit: int
+    records: Iterable[S],
+    kind: type[S],
+    filters: Iterable[Filter] | None,
+    limit: int,
+    details: bool = False,
 ) -> list[S]:
     """The first `limit` records that pass all filters.
 
     Raises
     ------
-    ValueError
-        For a field that the records do not have, another operator, and a limit that cannot be.
+    RayStateApiException
+        For a field that the records do not have, or that cannot be filtered by, another operator,
+        and a limit that cannot be. It is a `ValueError` too.
     """
-    if not 0 < limit <= LIMIT_MAX:
-        raise ValueError(f"limit must be 1 to {LIMIT_MAX}, but is {limit}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= LIMIT_MAX:
+        raise RayStateApiException(f"limit must be 1 to {LIMIT_MAX}, but is {limit!r}")
     checks = [_check(item, kind) for item in filters or ()]
     passed = (record for record in records if all(check(record) for check in checks))
-    return [record for record, _ in zip(passed, range(limit), strict=False)]
+    found = [record for record, _ in zip(passed, range(limit), strict=False)]
+    return found if details else [without_details(record) for record in found]
+
+
+def without_details(record: S) -> S:
+    """The record with None for its details."""
+    return replace(record, **dict.fromkeys(record.columns(detail=True)))
 
 
 def _check(item: Filter, kind: type[State]) -> Callable[[State], bool]:
-    name, sign, value = item
+    try:
+        name, sign, value = item
+    except (TypeError, ValueError):
+        raise RayStateApiException(
+            f"a filter is (field, operator, value), but {item!r} was given"
+        ) from None
     compare = _OPERATORS.get(sign)
-    if name not in kind.field_names():
-        raise ValueError(f"{name!r} is no field of {kind.__name__}, which has {kind.field_names()}")
+    able = kind.columns(filterable=True)
+    if name not in able:
+        raise RayStateApiException(
+            f"{name!r} is no field of {kind.__name__} to filter by: {', '.join(able)} are"
+        )
     if compare is None:
-        raise ValueError(f"{sign!r} is no operator for filters: it is one of {[*_OPERATORS]}")
+        raise RayStateApiException(
+            f"{sign!r} is no operator for filters: it is one of {[*_OPERATORS]}"
+        )
 
     def check(record: State) -> bool:
         return compare(*_alike(record[name], value))
@@ -84,111 +101,10 @@ def _alike(have: Any, given: Any) -> tuple[Any, Any]:
     if isinstance(have, bool):
         return str(have).lower(), str(given).lower()
     if isinstance(have, int | float) and isinstance(given, str):
-        return float(have), float(given)
+        try:
+            return float(have), float(given)
+        except ValueError:
+            raise RayStateApiException(f"a number is compared with {given!r}") from None
     if isinstance(have, str) and isinstance(given, str):
         return have.lower(), given.lower()
     return have, given
-
-
-# -- what there is -----------------------------------------------------------------------
-
-
-class _Clock:
-    """Turns times of the control store's clock into milliseconds since 1970."""
-
-    def __init__(self, timeout: float):
-        self.its_now, self.now = ask("clock", timeout)
-
-    def __call__(self, then: float) -> int:
-        return int((self.now - self.its_now + then) * 1000) if then else 0
-
-
-def _job(number: int) -> str:
-    return JobID.from_int(number).hex()
-
-
-def nodes(timeout: float) -> list[NodeState]:
-    """All nodes, those that are gone too."""
-    clock = _Clock(timeout)
-    return [
-        NodeState(
-            node["name"], node["ip"], node["head"], "ALIVE" if node["alive"] else "DEAD",
-            node["reason"], node["hostname"], node["resources"], node["labels"],
-            clock(node["started"]), clock(node["ended"]),
-        )
-        for node in ask("nodes", timeout)
-    ]  # fmt: skip
-
-
-def actors(timeout: float) -> list[ActorState]:
-    """All actors, the latest dead ones too."""
-    clock = _Clock(timeout)
-    states = {"PENDING": "PENDING_CREATION"}
-    return [
-        ActorState(
-            x["actor_id"], x["class_name"], states.get(x["state"], x["state"]), _job(x["job"]),
-            x["name"], x["node"], x["pid"], x["namespace"],
-            {name: units / 10_000 for name, units in x["resources"].items()}, x["cause"],
-            x["detached"], x["restarts"], clock(x["created"]), clock(x["ended"]),
-        )
-        for x in ask("actors", timeout)
-    ]  # fmt: skip
-
-
-def tasks(timeout: float) -> list[TaskState]:
-    """The latest runs that have ended, the newest first."""
-    return [
-        TaskState(
-            task, name, "FINISHED" if ok else "FAILED", _job(job), node, pid, int(start * 1000),
-            int(stop * 1000),
-        )
-        for job, node, pid, name, task, start, stop, ok in reversed(ask("runs", timeout))
-    ]  # fmt: skip
-
-
-def jobs(timeout: float) -> list[JobState]:
-    """All drivers' sessions."""
-    clock = _Clock(timeout)
-    return [
-        JobState(
-            _job(job["job"]), "SUCCEEDED" if job["ended"] else "RUNNING", job["entrypoint"],
-            clock(job["started"]), clock(job["ended"]), job["pid"], job["node"], job["namespace"],
-        )
-        for job in ask("jobs", timeout)
-    ]  # fmt: skip
-
-
-def placement_groups(timeout: float) -> list[PlacementGroupState]:
-    """All placement groups, the latest removed ones too."""
-    return [
-        PlacementGroupState(
-            x["id"].hex(), x["name"], _job(x["job"]), x["state"],
-            [
-                {"bundle_id": index, "unit_resources": units, "node_id": x["nodes"].get(index, "")}
-                for index, units in enumerate(x["bundles"])
-            ],
-            x["detached"],
-        )
-        for x in ask("placement_groups", timeout)
-    ]  # fmt: skip
-
-
-def workers(timeout: float) -> list[WorkerState]:
-    """Living drivers and executors."""
-    return [
-        WorkerState(
-            worker_id(name), True, "DRIVER" if kind == "driver" else "WORKER", node, pid, _job(job)
-        )
-        for name, (kind, node, pid, job) in ask("stats", timeout)["members"].items()
-    ]
-
-
-def objects(timeout: float) -> list[ObjectState]:
-    """Objects of which others than their owners know."""
-    return [
-        ObjectState(
-            x["object_id"], x["size"], "PENDING" if x["state"] == "PENDING" else "FINISHED",
-            x["label"], x["owner"], x["node"], x["holders"],
-        )
-        for x in ask("objects", timeout)
-    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Metrics on the scheduler's HTTP server: ``/ray/metrics``, and with those of Dask at ``/metrics``.
+"""Routes on the scheduler's HTTP server: ``/ray/metrics``, and where the scheduler is.
 
 Needs neither Bokeh nor `prometheus_client`. Dask's own route ``/metrics`` is there only with the
 latter, and then shows these figures as well.
@@ -18,6 +18,8 @@ from ray_on_dask.plugins import _dask_compat as dask
 logger = logging.getLogger("ray_on_dask")
 
 PATH = "/ray/metrics"
+#: Tells who knows the dashboard's address where drivers may join.
+ADDRESS = "/ray/address"
 
 Collect = Callable[[], list[Family]]
 
@@ -29,6 +31,14 @@ class _Metrics(web.RequestHandler):
     def get(self) -> None:
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(exposition(self.collect()))
+
+
+class _Address(web.RequestHandler):
+    def initialize(self, address: str) -> None:
+        self.address = address
+
+    def get(self) -> None:
+        self.finish({"scheduler": self.address})
 
 
 class _Collector:
@@ -52,7 +62,13 @@ class _Collector:
 
 def install(scheduler: Any, collect: Collect) -> Callable[[], None]:
     """Serve metrics; what is given back takes them away from `prometheus_client` again."""
-    dask.add_routes(scheduler, [(PATH, _Metrics, {"collect": collect})])
+    dask.add_routes(
+        scheduler,
+        [
+            (PATH, _Metrics, {"collect": collect}),
+            (ADDRESS, _Address, {"address": scheduler.address}),
+        ],
+    )
     try:
         from prometheus_client import REGISTRY
     except ImportError:
