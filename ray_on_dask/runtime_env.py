@@ -74,10 +74,17 @@ class RuntimeEnv(dict[str, Any]):
     env_vars : dict of str to str, optional
         Variables of the process's environment.
     config : dict or RuntimeEnvConfig, optional
-        How it is set up.
-    pip, conda, uv, container, image_uri, …
-        Accepted, and refused by the node that is asked to start something in it: packages are
-        installed where the Dask workers run.
+        How it is set up: ``setup_timeout_seconds`` counts, the rest has no effect.
+    pip, uv : list of str, str or dict, optional
+        Packages that are installed for the environment, once on each node: a list, a file of
+        requirements, or a dict with ``packages`` and ``pip_install_options``, ``pip_check``,
+        ``pip_version`` (``uv_pip_install_options``, ``uv_check``).
+    py_executable : str, optional
+        The interpreter, with options: of the same release of Python, and this package in it.
+    worker_process_setup_hook : callable or str, optional
+        Called once in each process, before its first task.
+    conda, container, image_uri, …
+        Accepted, and refused by the node that is asked to start something in it.
     **kwargs
         Further fields are kept as they are.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray_on_dask.api import session as sessions
 from ray_on_dask.api.context import RayContext, address_info
+from ray_on_dask.api.environments import spelled
 from ray_on_dask.api.init_options import InitOptions
 from ray_on_dask.config import nbytes, setting
 from ray_on_dask.runtime import ctrl_c, current
@@ -154,7 +155,7 @@ def job_config(options: InitOptions) -> JobConfig:
         sys_path=list(dict.fromkeys(paths)), cwd=os.getcwd(),
         namespace=options.namespace or str(uuid.uuid4()), log_to_driver=options.log_to_driver,
         redirect_output=options.redirect_output, id_seed=options.object_id_seed,
-        runtime_env=json.dumps(environment, sort_keys=True, default=str) if environment else "",
+        runtime_env=spelled(environment or {}),
         wait_milliseconds=options.wait_timeout_unit == "ms", entrypoint=" ".join(sys.argv),
         logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
         lineage_bytes=_lineage_bytes(options),

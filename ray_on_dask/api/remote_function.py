@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ray_on_dask.api.environments import spelled
 from ray_on_dask.api.options import (
     check_at_call,
     check_generator,
@@ -240,4 +241,4 @@ def runtime_env(options: dict[str, Any], session: Any) -> str:
     merged = {**job, **environment}
     if "env_vars" in job or "env_vars" in environment:
         merged["env_vars"] = {**job.get("env_vars", {}), **environment.get("env_vars", {})}
-    return json.dumps(merged, sort_keys=True, default=str)
+    return spelled(merged)

@@ -8,15 +8,23 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ray_on_dask.core.gpus import GpuId
 from ray_on_dask.core.resources import GPU, plain_names
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.endings import ended_how
+from ray_on_dask.plugins.environments import (
+    SITE,
+    Environments,
+    Interpreter,
+    is_fresh,
+    problem_of,
+)
 from ray_on_dask.plugins.executor_record import ExecutorRecord
 from ray_on_dask.plugins.gpu_desk import GpuDesk
 from ray_on_dask.plugins.log_reader import LogReader
+from ray_on_dask.runtime.job_environment import own_first
 from ray_on_dask.runtime.memory_monitor import Candidate, MemoryMonitor
 from ray_on_dask.runtime.status_page import StatusPage
 from ray_on_dask.wire import messages as m
@@ -48,19 +56,20 @@ class ExecutorPool:
         self.forked = 0
         self._gave_up = 0
         self._monitor = MemoryMonitor()
+        self.environments = Environments(node)
 
     # -- making ------------------------------------------------------------------------
 
     def start(
         self,
         on_hello: Callable[[ExecutorRecord], None] | None = None,
-        env: dict[str, str] | None = None,
+        interpreter: Interpreter | None = None,
     ) -> ExecutorRecord:
-        """Fork an executor; with `env`, start a fresh interpreter with these variables."""
+        """Fork an executor, or start it in a fresh interpreter."""
         node = self.node
         name = new_process_name()
         address = os.path.join(node.directories.session_dir, f"x-{name}")
-        record = ExecutorRecord(name, address, on_hello=on_hello)
+        record = ExecutorRecord(name, address, on_hello=on_hello, interpreter=interpreter)
         self.executors[name] = self.hands[name] = record
         params = {
             "entry": "ray_on_dask.runtime.executor:main", "name": name, "hub": node.hub_path,
@@ -68,7 +77,7 @@ class ExecutorPool:
             "capacity": node.capacity, "ip": node.ip,
         }  # fmt: skip
         self.forked += 1
-        if env is None:
+        if interpreter is None:
             node.zygote.fork(name, params)
         else:
             start = (
@@ -76,8 +85,9 @@ class ExecutorPool:
                 "from ray_on_dask.runtime.executor import main; "
                 "sys.exit(main(json.loads(sys.argv.pop(1))))"
             )
-            command = [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(params)]
-            node.zygote.spawn(name, command, env=env)
+            paths = own_first(sys.path, interpreter.env.get(SITE, ""))
+            program = [*interpreter.command, "-c", start, json.dumps(paths), json.dumps(params)]
+            node.zygote.spawn(name, program, env=interpreter.env)
         return record
 
     def keep_spares(self, count: int) -> None:
@@ -155,7 +165,7 @@ class ExecutorPool:
                 m.LeaseStarted(msg.lease, record.name, record.address, record.pid, gpus),
             )
 
-        self._with_executor(msg.lease, msg.job, runtime_env, function, gpus, begin)
+        self._with_executor(msg.lease, msg.job, runtime_env, function, gpus, begin, msg.config.cwd)
 
     def actor(self, msg: m.StartActor) -> None:
         """Find an executor for an actor."""
@@ -179,24 +189,27 @@ class ExecutorPool:
                 m.LeaseStarted(msg.lease, record.name, record.address, record.pid, gpus),
             )
 
-        self._with_executor(msg.lease, msg.job, runtime_env, b"", gpus, begin)
+        self._with_executor(msg.lease, msg.job, runtime_env, b"", gpus, begin, msg.config.cwd)
 
     def _with_executor(
         self, lease: int, job: int, runtime_env: str, function: bytes, gpus: list[GpuId],
-        begin: Callable[[ExecutorRecord], None],
+        begin: Callable[[ExecutorRecord], None], cwd: str,
     ) -> None:  # fmt: skip
-        environment = json.loads(runtime_env) if runtime_env else {}
-        problem = _problem(environment)
-        if problem:
-            self.gpus.give(lease)
-            self.node.up(self.node.name, m.LeaseStarted(lease, "", "", 0, [], problem))
-            return
         record = self._find(job, runtime_env, function, gpus)
         if record is not None:
             begin(record)
             self._restock_soon()
             return
-        self.start(begin, environment.get("env_vars") or None)
+
+        def failed(problem: str) -> None:
+            self.gpus.give(lease)
+            self.node.up(self.node.name, m.LeaseStarted(lease, "", "", 0, [], problem))
+
+        if not runtime_env:
+            self.start(begin)
+            return
+        environment = json.loads(runtime_env)
+        self.environments.prepare(environment, cwd, lambda found: self.start(begin, found), failed)
 
     def _restock_soon(self) -> None:
         asyncio.get_running_loop().call_later(0.05, self._restock)
@@ -213,9 +226,15 @@ class ExecutorPool:
             if record.job == job and record.runtime_env == runtime_env:
                 if record.function == function:
                     return record
-            elif not record.job and blank is None and "env_vars" not in runtime_env:
+            elif not record.job and blank is None:
                 blank = record
-        return blank
+        return None if runtime_env and not self._forkable(runtime_env) else blank
+
+    @staticmethod
+    def _forkable(runtime_env: str) -> bool:
+        """Whether an executor that stands by will do, and nothing is wrong."""
+        environment = json.loads(runtime_env)
+        return not (is_fresh(environment) or problem_of(environment))
 
     def _adopt(
         self, record: ExecutorRecord, job: int, config: m.JobConfig, runtime_env: str
@@ -322,7 +341,7 @@ class ExecutorPool:
         if self._gave_up > 100:
             logger.error("executors die before they are up; see the node's log")
             return
-        self.start(record.on_hello)
+        self.start(record.on_hello, record.interpreter)
 
     def on_all_lost(self) -> None:
         """The zygote has died, and all executors with it."""
@@ -356,16 +375,3 @@ class ExecutorPool:
                 record.line.send(m.Exit(False, "idle"))
         self._restock()
 
-
-def _problem(environment: dict[str, Any]) -> str:
-    """Why a runtime environment cannot be had, "" if it can."""
-    for key in ("pip", "conda", "container", "uv", "image_uri"):
-        if environment.get(key):
-            return (
-                f"runtime_env {key!r} is not supported: install packages where the Dask workers run"
-            )
-    folders = [environment.get("working_dir"), *environment.get("py_modules", ())]
-    for folder in folders:
-        if folder and not os.path.exists(folder):
-            return f"runtime_env names {folder!r}, which does not exist on this node"
-    return ""

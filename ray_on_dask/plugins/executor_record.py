@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ray_on_dask.core.gpus import GpuId
+from ray_on_dask.plugins.environments import Interpreter
 from ray_on_dask.plugins.log_reader import LogReader
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class ExecutorRecord:
     doom: str = ""
     #: What to do when it has said hello.
     on_hello: Callable[[ExecutorRecord], None] | None = None
+    #: What it was started in, None if it was forked.
+    interpreter: Interpreter | None = None
     logs: list[LogReader] = field(default_factory=list)
 
     @property

@@ -21,9 +21,8 @@ _gpus: list[int | str] = []
 def adopt(executor: Executor, message: Adopt) -> None:
     """Take over the driver's module path, working directory and runtime environment."""
     config = message.config
-    known = set(sys.path)
-    sys.path[:] = config.sys_path + [path for path in sys.path if path not in config.sys_path]
-    del known
+    paths = config.sys_path + [path for path in sys.path if path not in config.sys_path]
+    sys.path[:] = own_first(paths, os.environ.get("RAY_ON_DASK_SITE", ""))
     if config.cwd:
         with contextlib.suppress(OSError):  # not on this host, or not any more
             os.chdir(config.cwd)
@@ -34,6 +33,10 @@ def adopt(executor: Executor, message: Adopt) -> None:
         from ray_on_dask.drop_in import install_as_ray
 
         install_as_ray()
+    if environment.get("worker_process_setup_hook"):
+        from ray_on_dask.runtime import setup_hook
+
+        setup_hook.install(executor, environment["worker_process_setup_hook"])
     if config.logging:
         from ray_on_dask.api import logging_setup
         from ray_on_dask.logging_config import LoggingConfig
@@ -44,6 +47,16 @@ def adopt(executor: Executor, message: Adopt) -> None:
     if environment.get("working_dir"):
         os.chdir(environment["working_dir"])
         sys.path.insert(0, environment["working_dir"])
+
+
+def own_first(paths: list[str], site: str) -> list[str]:
+    """A module path on which one folder of packages comes before all others, after all else."""
+    if not site:
+        return paths
+    others = [path for path in paths if path != site]
+    ends = ("site-packages", "dist-packages")
+    at = next((i for i, path in enumerate(others) if path.endswith(ends)), len(others))
+    return [*others[:at], site, *others[at:]]
 
 
 def begin_lease(message: BeginLease) -> None:
