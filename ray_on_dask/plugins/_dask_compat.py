@@ -9,8 +9,11 @@ under `tests/plugins/test_dask_compat.py` say it function by function.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
+
+logger = logging.getLogger("ray_on_dask")
 
 #: The client that wants all keys of this package's: registered and released by the scheduler.
 CLIENT = "ray_on_dask"
@@ -58,8 +61,22 @@ def on_rpc(scheduler: Any, handlers: dict[str, Callable[..., Any]]) -> None:
 
 
 def on_stream(server: Any, handlers: dict[str, Callable[..., Any]]) -> None:
-    """Take these messages of a stream, of a scheduler's or a worker's."""
-    server.stream_handlers.update(handlers)
+    """Take these messages of a stream, of a scheduler's or a worker's.
+
+    A handler that raised would end the stream, and with it the worker or all of a client's
+    futures: what one of ours raises, whatever it was given, is logged instead.
+    """
+    server.stream_handlers.update({name: _guarded(call) for name, call in handlers.items()})
+
+
+def _guarded(handler: Callable[..., Any]) -> Callable[..., None]:
+    def guarded(**message: Any) -> None:
+        try:
+            handler(**message)
+        except Exception:
+            logger.exception("could not handle a message that came on a stream of Dask's")
+
+    return guarded
 
 
 def off_stream(server: Any, names: Iterable[str]) -> None:
@@ -157,6 +174,13 @@ def running_tasks(scheduler: Any, address: str) -> int:
     if state is None:
         return 0
     return min(len(state.processing) - len(state.long_running), int(state.nthreads))
+
+
+def credentials(scheduler: Any) -> bytes:
+    """What a client needs to be let in (a pickled `Security`), b"" if it needs nothing."""
+    import pickle
+
+    return pickle.dumps(scheduler.security) if scheduler.address.startswith("tls") else b""
 
 
 def keep_awake(scheduler: Any) -> None:

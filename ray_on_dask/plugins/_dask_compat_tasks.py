@@ -1,4 +1,4 @@
-"""What is not public of Dask's tasks and graphs: a part of `_dask_compat`."""
+"""What is not public of Dask's tasks, graphs and credentials: a part of `_dask_compat`."""
 
 from __future__ import annotations
 

@@ -105,6 +105,7 @@ class _Session:
 
     @classmethod
     def open(cls, address: str, security: Any = None) -> _Session:
+        _check_credentials(address, security)
         try:
             _knock(address)
             from distributed import Client
@@ -193,6 +194,20 @@ class _Session:
                 f"The scheduler at {self.address} cannot import ray_on_dask ({error}): install it "
                 "where the scheduler and the workers run."
             ) from error
+
+
+def _check_credentials(address: str, security: Any) -> None:
+    """`ConnectionError` for a cluster with TLS if there is nothing to show to it."""
+    if not address.startswith("tls://"):
+        return
+    from distributed.security import Security
+
+    if (security or Security()).get_connection_args("client").get("ssl_context") is None:
+        raise ConnectionError(
+            f"The cluster at {address} has TLS, and this process no credentials for it: set "
+            "`distributed.comm.tls` in Dask's configuration, or give init() a Client or a cluster "
+            "object that has them."
+        )
 
 
 def _knock(address: str) -> None:

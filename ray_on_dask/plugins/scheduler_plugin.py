@@ -114,6 +114,7 @@ class ControlPlugin(SchedulerPlugin):
             "recent_errors": lambda sender: list(self.records.errors) if self.records else [],
             "runs": lambda sender: self.records.listed() if self.records else [],
             "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
+            "credentials": lambda sender: dask.credentials(scheduler),
         }
         self.session.setdefault("session_name", f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
         self.store.questions.session = {

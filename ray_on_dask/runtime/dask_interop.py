@@ -9,6 +9,7 @@ be built upon what is still to come. Dask is imported when it is first needed.
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,12 @@ class DaskInterop:
             if self._client is None:
                 from distributed import Client
 
-                address = self.process.asking.ask("session")["scheduler_address"]
-                self._client = Client(address, set_as_default=False, name="ray_on_dask")
+                ask = self.process.asking.ask
+                found = ask("credentials")
+                self._client = Client(
+                    ask("session")["scheduler_address"], set_as_default=False, name="ray_on_dask",
+                    security=pickle.loads(found) if found else None,
+                )  # fmt: skip
                 self._own = True
             return self._client
 

@@ -30,6 +30,7 @@ from ray_on_dask.runtime.task_events import EVERY, Events
 from ray_on_dask.runtime.yielding import Yielding
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel, listen
+from ray_on_dask.wire.frames import FIRST_MAX, FrameReader
 from ray_on_dask.wire.reactor import Waiter
 
 #: Results are sent at the latest when the first of them is so many seconds old.
@@ -102,7 +103,8 @@ class Executor(Process):
 
     def on_accept(self, sock: socket.socket) -> None:
         """An owner calls."""
-        Channel(sock, self.reactor, self.on_messages, self.on_owner_gone)
+        line = Channel(sock, self.reactor, self.on_messages, self.on_owner_gone)
+        line.reader = FrameReader(FIRST_MAX)
 
     def on_hello(self, channel: Channel, message: m.Hello) -> None:
         """It says who it is."""

@@ -6,12 +6,21 @@ one write; a reader is fed whatever came and gives whole messages.
 
 from __future__ import annotations
 
-from ray_on_dask.wire.messages import Message, decode, encode
+from ray_on_dask.wire import messages as m
+from ray_on_dask.wire.messages import Message, encode
 
 #: Longest message that is believed. Anything larger is garbage, or belongs in the store.
 FRAME_MAX = 1 << 30
 #: Longest first message of a line: a process says who it is.
 FIRST_MAX = 1 << 24
+
+
+def decode(body: bytes | memoryview) -> Message:
+    """The message that a frame holds; `ValueError` if it holds none."""
+    try:
+        return m.decode(body)
+    except RecursionError as error:  # garbage too: nothing of ours is nested so deeply
+        raise ValueError("a message nested without end") from error
 
 
 def pack(message: object) -> bytes:
@@ -35,12 +44,18 @@ class FrameReader:
 
     `feed` raises `ValueError` (or `msgspec.DecodeError`, which is one) on garbage; the stream is
     of no use afterwards.
+
+    Parameters
+    ----------
+    first : int
+        Longest first message that is believed: `FIRST_MAX` from whoever has not said yet who it is.
     """
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_limit", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = FRAME_MAX) -> None:
         self._rest = bytearray()
+        self._limit = first
 
     def feed(self, data: bytes | memoryview) -> list[Message]:
         """The messages that are complete now."""
@@ -69,16 +84,17 @@ class FrameReader:
         rest.clear()
         return message, after
 
-    @staticmethod
-    def _cut(data: bytes | memoryview) -> tuple[list[Message], int]:
+    def _cut(self, data: bytes | memoryview) -> tuple[list[Message], int]:
         messages: list[Message] = []
         at, end = 0, len(data)
         while end - at >= 4:
             stop = at + 4 + int.from_bytes(data[at : at + 4], "little")
             if stop > end:
-                if stop - at > FRAME_MAX:
+                if stop - at > (FRAME_MAX if messages else self._limit):
                     raise ValueError(f"frame of {stop - at - 4} bytes")
                 break
             messages.append(decode(data[at + 4 : stop]))
             at = stop
+        if messages:
+            self._limit = FRAME_MAX
         return messages, at

@@ -214,18 +214,27 @@ def test_sparse_matrices_of_all_forms(travel: Any, form: str) -> None:
     assert type(back) is type(matrix) and (back != matrix).nnz == 0
 
 
-def test_tensors_share_the_stored_bytes_if_asked_to(travel: Any) -> None:
+@pytest.mark.parametrize("shared", ["0", "1"])
+def test_tensors_come_back_as_ones_own_or_shared_if_asked_to(
+    store: Any, monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
     torch = pytest.importorskip("torch")
+    monkeypatch.setenv("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", shared)
     for tensor in (
         torch.arange(1000.0), torch.ones(3, 4).T, torch.zeros(0), torch.tensor(5),
         torch.ones(10, dtype=torch.bfloat16), torch.ones(4, requires_grad=True),
         torch.tensor([True, False]),
     ):  # fmt: skip
-        back = travel({"x": [tensor]})["x"][0]
-        assert torch.equal(back, tensor) and back.dtype == tensor.dtype
-        assert back.requires_grad == tensor.requires_grad
-        if not back.requires_grad and back.numel():
-            back += 1  # one's own: a write to the shared bytes would end the process
+        serialized = serialize({"x": [tensor]})
+        view = store.open(store.write(parts(serialized), serialized.size))
+        one, two = (deserialize_view(view)["x"][0] for _ in range(2))
+        view.close()
+        assert torch.equal(one, tensor) and one.dtype == tensor.dtype
+        assert one.requires_grad == tensor.requires_grad
+        if one.numel():
+            assert (one.data_ptr() == two.data_ptr()) is (shared == "1")
+        if shared == "0":
+            one.detach().zero_()  # a write to shared bytes would end the process
 
 
 # -- threads, forks -----------------------------------------------------------------------------
