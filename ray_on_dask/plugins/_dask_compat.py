@@ -163,24 +163,12 @@ def release_objects(scheduler: Any, keys: Iterable[str]) -> None:
             scheduler.client_releases_keys(keys=known, client=CLIENT)
 
 
-def want_object(scheduler: Any, key: Any, client: str) -> None:
-    """A real client wants a key too."""
-    scheduler.client_desires_keys(keys=[key], client=client)
-
-
 def running_tasks(scheduler: Any, address: str) -> int:
     """Tasks of Dask's own that a worker has been given; those that have seceded do not count."""
     state = scheduler.workers.get(address)
     if state is None:
         return 0
     return min(len(state.processing) - len(state.long_running), int(state.nthreads))
-
-
-def credentials(scheduler: Any) -> bytes:
-    """What a client needs to be let in (a pickled `Security`), b"" if it needs nothing."""
-    import pickle
-
-    return pickle.dumps(scheduler.security) if scheduler.address.startswith("tls") else b""
 
 
 def keep_awake(scheduler: Any) -> None:
@@ -403,13 +391,6 @@ def drop_figures(worker: Any) -> None:
 
 
 # -- client ------------------------------------------------------------------------------------
-
-
-def future_of_key(client: Any, key: Any) -> Any:
-    """A future of a key; to be made before the client wants it, or its state may be missed."""
-    from distributed import Future
-
-    return Future(key, client)
 
 
 def ask_scheduler(client: Any, name: str, **args: Any) -> Any:

@@ -39,3 +39,25 @@ def graph_nodes(graph: Any) -> dict[Any, Any]:
     from dask._task_spec import convert_legacy_graph
 
     return dict(convert_legacy_graph(graph))
+
+
+# -- clients ------------------------------------------------------------------------------------
+
+
+def want_object(scheduler: Any, key: Any, client: str) -> None:
+    """A real client wants a key too."""
+    scheduler.client_desires_keys(keys=[key], client=client)
+
+
+def credentials(scheduler: Any) -> bytes:
+    """What a client needs to be let in (a pickled `Security`), b"" if it needs nothing."""
+    import pickle
+
+    return pickle.dumps(scheduler.security) if scheduler.address.startswith("tls") else b""
+
+
+def future_of_key(client: Any, key: Any) -> Any:
+    """A future of a key; to be made before the client wants it, or its state may be missed."""
+    from distributed import Future
+
+    return Future(key, client)

@@ -18,7 +18,13 @@ from ray_on_dask.core import cluster_metrics
 from ray_on_dask.core.control import ControlStore, NodeFacts, Record
 from ray_on_dask.core.exposition import Family
 from ray_on_dask.core.instructions import Send
-from ray_on_dask.plugins import _dask_compat as dask, dashboard, http_routes, local_nodes
+from ray_on_dask.plugins import (
+    _dask_compat as dask,
+    _dask_compat_tasks as dask_tasks,
+    dashboard,
+    http_routes,
+    local_nodes,
+)
 from ray_on_dask.plugins.cluster_log import ClusterLog, given_url
 from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
@@ -114,7 +120,7 @@ class ControlPlugin(SchedulerPlugin):
             "recent_errors": lambda sender: list(self.records.errors) if self.records else [],
             "runs": lambda sender: self.records.listed() if self.records else [],
             "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
-            "credentials": lambda sender: dask.credentials(scheduler),
+            "credentials": lambda sender: dask_tasks.credentials(scheduler),
         }
         self.session.setdefault("session_name", f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}")
         self.store.questions.session = {
@@ -341,7 +347,7 @@ class ControlPlugin(SchedulerPlugin):
         """A client wants a Dask key that another client of a session has passed on to it."""
         if key not in self.scheduler.tasks:
             return False
-        dask.want_object(self.scheduler, key, wanter)
+        dask_tasks.want_object(self.scheduler, key, wanter)
         return True
 
     def keep(self, ids: dict[Any, bytes], keeper: str) -> None:

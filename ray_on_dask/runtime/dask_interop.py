@@ -157,15 +157,16 @@ class DaskInterop:
 
     def future_of_key(self, key: Any, keeper: ObjectRef[Any]) -> Any:
         """The Dask future that has come with this keeper."""
-        from ray_on_dask.plugins import _dask_compat as dask
+        from ray_on_dask.plugins._dask_compat import ask_scheduler
+        from ray_on_dask.plugins._dask_compat_tasks import future_of_key
 
         shared = keeper._entry.shared
         if shared is not None and shared.keeps is not None:
             return shared.keeps
         client = self.client
-        future = dask.future_of_key(client, key)
+        future = future_of_key(client, key)
         future.ray_on_dask_keeper = keeper
-        if not dask.ask_scheduler(client, "rod_want", key=key, wanter=client.id):
+        if not ask_scheduler(client, "rod_want", key=key, wanter=client.id):
             future.cancel()  # it was cancelled, or Dask was restarted
         return future
 

@@ -14,7 +14,11 @@ import pytest
 from distributed import Client, Future, Scheduler, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
+from ray_on_dask.plugins import (
+    _dask_compat as dask,
+    _dask_compat_size as dask_size,
+    _dask_compat_tasks as dask_tasks,
+)
 from ray_on_dask.plugins.stored_handle import StoredHandle
 from ray_on_dask.serialization import serialize, to_bytes
 
@@ -166,9 +170,9 @@ def test_a_client_makes_a_future_of_a_key_and_a_task_loads_it() -> None:
         dask.add_data(worker, {"a-1": handle([1, 2])})
         dask.register_objects(scheduler, worker.address, {"a-1": 100})
         async with Client(scheduler.address, asynchronous=True) as client:
-            future = dask.future_of_key(client, "a-1")
+            future = dask_tasks.future_of_key(client, "a-1")
             assert isinstance(future, Future)
-            dask.want_object(scheduler, "a-1", client.id)
+            dask_tasks.want_object(scheduler, "a-1", client.id)
             await until(lambda: future.status == "finished")
             dask.release_objects(scheduler, ["a-1"])
             assert await client.submit(lambda handle: handle.load(), future) == [1, 2]
