@@ -20,6 +20,7 @@ _NAMES = {
     "available_resources": "api.cluster_state", "timeline": "api.timeline",
     "error_info": "api.error_info", "errors": "api.error_info",
     "get_runtime_context": "api.runtime_context",
+    "visualize_computation_graph": "api.visualize",
     "register_serializer": "serialization", "deregister_serializer": "serialization",
     "SCRIPT_MODE": "api.modes", "WORKER_MODE": "api.modes", "PYTHON_MODE": "api.modes",
     "LOCAL_MODE": "api.modes", "SILENT_MODE": "api.modes",
@@ -75,6 +76,9 @@ if TYPE_CHECKING:
     from ray_on_dask.api.remote import remote as remote
     from ray_on_dask.api.runtime_context import get_runtime_context as get_runtime_context
     from ray_on_dask.api.timeline import timeline as timeline
+    from ray_on_dask.api.visualize import (
+        visualize_computation_graph as visualize_computation_graph,
+    )
     from ray_on_dask.api.wait import wait as wait
     from ray_on_dask.client_builder import ClientBuilder as ClientBuilder, client as client
     from ray_on_dask.ids import (

@@ -103,7 +103,6 @@ def _reduce_memoryview(view: memoryview) -> Any:
 _OURS: dict[type, Reducer] = {types.CodeType: _reduce_code, memoryview: _reduce_memoryview}
 
 
-
 def _optional_reducers() -> dict[type, Reducer]:
     reducers: dict[type, Reducer] = {}
     torch = sys.modules.get("torch")

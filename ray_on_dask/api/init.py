@@ -124,6 +124,10 @@ def _start(options: InitOptions) -> RayContext:
             _head = None
         raise
     driver.interop = joining.make_interop(driver, options)
+    if driver.config.record_graph:
+        from ray_on_dask.graph.recorder import record
+
+        driver.recorder = record(driver)
     current.set_process(driver)
     ctrl_c.guard(driver.reactor)
     context = RayContext(address_info(driver))
@@ -160,6 +164,7 @@ def job_config(options: InitOptions) -> JobConfig:
         logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
         lineage_bytes=_lineage_bytes(options),
         submission=os.environ.get("RAY_ON_DASK_SUBMISSION_ID", ""), alias=imported_as_ray(),
+        record_graph=options.record_graph or options.start_ray_local is True,
     )  # fmt: skip
 
 

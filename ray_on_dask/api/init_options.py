@@ -88,6 +88,7 @@ class InitOptions:
     node_name: str | None = None
     enable_object_reconstruction: bool = True
     wait_timeout_unit: str = "ms"
+    record_graph: bool = False
     #: The user's own Dask client, if `address` is one.
     client: Any = None
     #: `_`-names of Ray's that change nothing here, accepted with their defaults.

@@ -20,15 +20,25 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     -------
     list of dict
         ``cat``, ``name``, ``pid`` (the node), ``tid`` (the process), ``ts`` and ``dur`` in
-        microseconds, ``ph``, ``args``. Of very many short tasks a sample.
+        microseconds, ``ph``, ``args``. Of very many short tasks a sample. Events of the category
+        ``blocked`` lie within tasks that waited in `get` or `wait`.
     """
+    runs, blocked = _ask("runs"), _ask("blocked")
     events = [
         {
             "cat": "task", "name": name, "pid": node[:8], "tid": f"worker:{pid}",
             "ts": start * 1e6, "dur": (stop - start) * 1e6, "ph": "X",
             "cname": "generic_work" if ok else "terrible", "args": {"task_id": task, "job": job},
         }
-        for job, node, pid, name, task, start, stop, ok, *_ in _ask("runs")
+        for job, node, pid, name, task, start, stop, ok, *_ in runs
+    ]  # fmt: skip
+    events += [
+        {
+            "cat": "blocked", "name": "blocked: CPU lent", "pid": node[:8], "tid": f"worker:{pid}",
+            "ts": start * 1e6, "dur": (stop - start) * 1e6, "ph": "X", "cname": "grey",
+            "args": {"job": job},
+        }
+        for job, node, pid, start, stop in blocked
     ]  # fmt: skip
     if filename is None:
         return events

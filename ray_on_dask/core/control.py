@@ -20,6 +20,7 @@ from ray_on_dask.core.gateways import Gateways
 from ray_on_dask.core.group_handlers import GroupHandlers
 from ray_on_dask.core.group_record import EndUser
 from ray_on_dask.core.members import (
+    Blocked,
     Job as Job,
     Member as Member,
     NodeFacts as NodeFacts,
@@ -307,8 +308,12 @@ class ControlStore:
         return list(self.leases.ended(id, now))
 
     def _unblocked(self, sender: str, msg: m.Unblocked, now: float) -> Out:
+        lease, member = self.leases.leases.get(msg.lease), self.members.get(sender)
         self.leases.unblocked(msg.lease)
-        return []
+        if lease is None or member is None or not lease.lent_at:
+            return []
+        span = Blocked(member.pid, now - lease.lent_at)
+        return [Record(span, member.node, member.job)]
 
     def _unplaceable(self, what: ls.Unplaceable, now: float) -> Out:
         demand = what.demand

@@ -92,13 +92,16 @@ class Lease:
     granted_at: float
     #: CPUs that its blocked task has lent, those of a placement group under its names.
     lent: dict[str, int] = field(default_factory=dict)
+    #: When they were lent last.
+    lent_at: float = 0.0
     #: It has been called back, when.
     ending: bool = False
     ending_at: float = 0.0
     executor: str = ""
 
-    def lend(self) -> None:
+    def lend(self, now: float) -> None:
         """Its CPUs are free while its task is blocked."""
+        self.lent_at = now
         self.lent = {name: units for name, units in self.held.items()
                      if name == CPU or name.startswith(f"{CPU}_group_")}  # fmt: skip
         self.node.ledger.give(self.lent)

@@ -307,7 +307,7 @@ class Leases:
         lease = self.leases.get(id)
         if lease is None or lease.lent or lease.demand.lifetime is not None:
             return []
-        lease.lend()
+        lease.lend(now)
         return self._room(lease.node, now)
 
     def unblocked(self, id: int) -> None:

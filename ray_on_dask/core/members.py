@@ -61,6 +61,14 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """A task has been blocked for some seconds, until now, and had lent its CPU."""
+
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Something for the plugin to keep or show: `ErrorRecord`, `TaskEvents`, a lost node."""
 

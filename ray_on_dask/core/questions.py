@@ -8,6 +8,7 @@ from ray_on_dask.core import overview
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.metrics import Metrics
 from ray_on_dask.core.resources import as_floats
+from ray_on_dask.core.task_graph import GraphRecords
 from ray_on_dask.wire.messages import Answer, Ask
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Questions:
         #: What the plugin knows of the session: its name, addresses.
         self.session: dict[str, Any] = {}
         self.metrics = Metrics()
+        self.graphs = GraphRecords()
         #: When the question came that is being answered.
         self._now = 0.0
         self._known = {
@@ -42,6 +44,12 @@ class Questions:
             text = str(error.args[0]) if error.args else repr(error)
             return [Send(sender, Answer(message.request, None, text))]
         return [Send(sender, Answer(message.request, value))]
+
+    def _about_record_graph(self, sender: str, job: int, records: list[Any]) -> None:
+        self.graphs.take(job, records)
+
+    def _about_graph(self, sender: str, job: int) -> list[Any]:
+        return self.graphs.of_job(job)
 
     def _about_logs(self, sender: str) -> list[dict[str, Any]]:
         return self.store.tally.logs.listed()

@@ -76,7 +76,7 @@ class _Preload(click.Command):
 @click.command(
     cls=_Preload,
     epilog="Each of these about nodes may be a setting of Dask's configuration instead, under "
-    "ray-on-dask, such as plasma-directory. CPUs are Dask's --nthreads, unless told otherwise."
+    "ray-on-dask, such as plasma-directory. CPUs are Dask's --nthreads, unless told otherwise.",
 )
 @click.option(
     "--ray-redis",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
 from ray_on_dask.core.control import Record
+from ray_on_dask.core.members import Blocked
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.wire.messages import ErrorRecord, TaskEvents
 
 #: Runs kept for `timeline`.
-RUNS_MAX = 100_000
+RUNS_MAX, BLOCKED_MAX = 100_000, 20_000
 #: Failures kept for the dashboard; all are in the error log.
 ERRORS_MAX = 300
 #: Runs on the dashboard when it is opened.
@@ -27,6 +29,8 @@ class Records:
         self.runs: deque[tuple[int, str, int, str, bytes, float, float, bool, str, str]] = deque(
             maxlen=RUNS_MAX
         )
+        #: (job, node, pid, start, stop) of the latest times in which a task was blocked.
+        self.blocked: deque[tuple[int, str, int, float, float]] = deque(maxlen=BLOCKED_MAX)
         self.counts: dict[str, list[float]] = {}
         self.writer: Any = None
         #: The latest failures, newest last, and how many of each kind there were.
@@ -38,6 +42,10 @@ class Records:
         message = record.message
         if isinstance(message, TaskEvents):
             self._ran(message, record, address)
+        elif isinstance(message, Blocked):
+            now = time.time()
+            span = (record.job, record.node, message.pid, now - message.seconds, now)
+            self.blocked.append(span)
         elif isinstance(message, ErrorRecord):
             self._failed(message, record.node)
 

@@ -118,6 +118,7 @@ class ControlPlugin(SchedulerPlugin):
             "clock": lambda sender: [self.now(), time.time()],
             "figures": lambda sender: self.figures(),
             "recent_errors": lambda sender: list(self.records.errors) if self.records else [],
+            "blocked": lambda sender: list(self.records.blocked) if self.records else [],
             "runs": lambda sender: self.records.listed() if self.records else [],
             "session": lambda sender: {**self.session, "scheduler_address": scheduler.address},
             "credentials": lambda sender: dask_tasks.credentials(scheduler),

@@ -29,6 +29,10 @@ def adopt(executor: Executor, message: Adopt) -> None:
     environment = json.loads(message.runtime_env) if message.runtime_env else {}
     for name, value in environment.get("env_vars", {}).items():
         os.environ[name] = value
+    if config.record_graph:
+        from ray_on_dask.graph.recorder import record
+
+        executor.recorder = record(executor)
     if config.alias:
         from ray_on_dask.drop_in import install_as_ray
 

@@ -60,6 +60,8 @@ class Process:
         self.node = ""
         #: Total resources of the cluster when this process joined it, in units.
         self.cluster: dict[str, int] = {}
+        #: Records what is launched here, if the job asks for it.
+        self.recorder: Any = None
         self._interop: Any = None
         self.config = m.JobConfig()
         self.task_ids = TaskIds(bytes.fromhex(name))

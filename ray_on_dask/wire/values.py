@@ -105,6 +105,8 @@ class JobConfig(msgspec.Struct, frozen=True, array_like=True):
     submission: str = ""
     #: Whether the driver's program imports the package as `ray`.
     alias: bool = False
+    #: Whether processes record what they launch, for `visualize_computation_graph`.
+    record_graph: bool = False
 
 
 class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):

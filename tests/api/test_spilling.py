@@ -31,9 +31,7 @@ def spill_directory(tmp_path_factory):
 def ray(ray_session, spill_directory):
     """A small store that spills where it was told to; a put waits no longer than a second."""
     os.environ["DASK_RAY_ON_DASK__STORE_WAIT"] = "1.0"
-    yield ray_session(
-        object_store_memory=CAPACITY, object_spilling_directory=str(spill_directory)
-    )
+    yield ray_session(object_store_memory=CAPACITY, object_spilling_directory=str(spill_directory))
     del os.environ["DASK_RAY_ON_DASK__STORE_WAIT"]
 
 

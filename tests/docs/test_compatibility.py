@@ -64,6 +64,7 @@ def test_modules_listed_can_be_imported_and_all_others_are_internal() -> None:
     listed = {*rows("Modules"), *rows("Names of the module")}
     internal = {
         "api", "client_builder", "config", "core", "dashboard", "error_serialization", "errorlog",
+            "graph",
         "ids", "label_syntax", "logging_config", "objectstore", "pickler", "plugins", "runtime",
         "serialization", "wire",
     }  # fmt: skip
