@@ -77,6 +77,8 @@ class Need:
     size: int
     #: The file system is full, whatever the count says.
     no_memory: bool
+    #: Seconds that it waits while nothing moves.
+    patience: float
     deadline: float
     #: Bytes moved since it began to wait.
     moved: int = 0
@@ -156,9 +158,11 @@ class Spilling:
 
     # -- room --------------------------------------------------------------------------------
 
-    def need(self, request: Request, size: int, no_memory: bool, deadline: float) -> None:
-        """A process waits for room."""
-        self.needs[request] = Need(size, no_memory, deadline)
+    def need(
+        self, request: Request, size: int, no_memory: bool, now: float, patience: float
+    ) -> None:
+        """A process waits for room, so many seconds after something has moved last."""
+        self.needs[request] = Need(size, no_memory, patience, now + patience)
 
     def took(self, request: Request) -> int:
         """It has counted its room, or wants it no more: bytes that were promised to it."""
@@ -173,8 +177,9 @@ class Spilling:
         for id in moved:
             self.disk[id] = self.memory.pop(id)
             size += self.disk[id]
-        for need in self.needs.values():
+        for need in self.needs.values() if moved else ():
             need.moved += size
+            need.deadline = now + need.patience
         return moved
 
     def failed(self, why: str) -> list[Refuse]:
@@ -211,7 +216,8 @@ class Spilling:
             self.promised[request] = need.size
             out.append(GiveRoom(request, need.size))
         for request, need in list(self.needs.items()):
-            if need.deadline <= now or (need.no_memory and self._hopeless()):
+            late = need.deadline <= now and not self.copying
+            if late or (need.no_memory and self._hopeless()):
                 del self.needs[request]
                 out.append(Refuse(request, need.size, ""))
         if self.needs:

@@ -66,8 +66,8 @@ class NodeRoom:
 
     def need(self, process: str, message: m.NeedRoom) -> None:
         """A process waits for room."""
-        request, deadline = (process, message.request), self.node.now() + self.patience
-        self.machine.need(request, message.size, message.no_memory, deadline)
+        request, now = (process, message.request), self.node.now()
+        self.machine.need(request, message.size, message.no_memory, now, self.patience)
         self.work()
 
     def wait(self, size: int, no_memory: bool) -> Callable[[], None]:

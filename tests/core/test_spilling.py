@@ -43,7 +43,7 @@ def count():
 
 def pressed(room, count, *processes):
     """`room` when all have answered that they read nothing."""
-    room.need(("w", 1), 20, False, 30.0)
+    room.need(("w", 1), 20, False, 0.0, 30.0)
     assert room.work(0.0, count.charge, processes) == [s.Press(1, processes)]
     for process in processes:
         room.viewed(process, 1, [])
@@ -51,7 +51,7 @@ def pressed(room, count, *processes):
 
 
 def test_what_fits_is_given_at_once_and_counts_until_it_is_taken(room, count):
-    room.need(("w", 1), 10, False, 30.0)
+    room.need(("w", 1), 10, False, 0.0, 30.0)
     assert room.work(0.0, count.charge, ["w"]) == [s.GiveRoom(("w", 1), 10)]
     assert count.used == 100 and not room.pressed
     assert room.took(("w", 1)) == 10 and room.took(("w", 1)) == 0
@@ -61,7 +61,7 @@ def test_nothing_moves_before_all_have_told_what_they_read(room, count):
     """A process that has mapped an object without a word is in time to say so."""
     for id in (b"a", b"b", b"c"):
         room.sealed(id, 30)
-    room.need(("w", 1), 20, False, 30.0)
+    room.need(("w", 1), 20, False, 0.0, 30.0)
     assert room.work(0.0, count.charge, ["w", "r"]) == [s.Press(1, ("w", "r"))]
     room.viewed("w", 1, [])
     assert room.work(1.0, count.charge, ["w", "r"]) == []
@@ -71,7 +71,7 @@ def test_nothing_moves_before_all_have_told_what_they_read(room, count):
 
 def test_a_process_that_dies_is_not_waited_for(room, count):
     room.sealed(b"a", 30)
-    room.need(("w", 1), 20, False, 30.0)
+    room.need(("w", 1), 20, False, 0.0, 30.0)
     room.work(0.0, count.charge, ["w", "r"])
     room.viewed("w", 1, [])
     assert room.process_gone("r") == ([], 0)
@@ -102,7 +102,7 @@ def test_room_goes_to_who_waited_first_and_moves_go_on_until_there_is_enough(roo
     for id in (b"a", b"b"):
         room.sealed(id, 45)
     pressed(room, count, "w")
-    room.need(("v", 1), 10, False, 30.0)
+    room.need(("v", 1), 10, False, 0.0, 30.0)
     assert room.work(0.0, count.charge, ["w"]) == [s.Spill((b"a",))]
     room.spilled([b"a"], 0.0)
     assert room.work(0.01, count.charge, ["w"]) == [], "what has moved is about to be given back"
@@ -113,9 +113,9 @@ def test_room_goes_to_who_waited_first_and_moves_go_on_until_there_is_enough(roo
 
 
 def test_who_dies_gives_back_what_was_promised(room, count):
-    room.need(("w", 1), 10, False, 30.0)
+    room.need(("w", 1), 10, False, 0.0, 30.0)
     room.work(0.0, count.charge, [])
-    room.need(("w", 2), 10, False, 30.0)
+    room.need(("w", 2), 10, False, 0.0, 30.0)
     assert room.process_gone("w") == ([], 10)
     assert not room.waiting
 
@@ -128,26 +128,38 @@ def test_who_waits_in_vain_is_told_so(room, count):
     assert room.work(30.0, count.charge, ["w"]) == [s.Refuse(("w", 1), 20, "")]
 
 
+def test_nobody_is_refused_while_objects_move(room, count):
+    for id in (b"a", b"b"):
+        room.sealed(id, 30)
+    pressed(room, count, "w")
+    room.work(0.0, count.charge, ["w"])
+    assert room.work(40.0, count.charge, ["w"]) == [], "they are being copied"
+    room.spilled([b"a"], 40.0)
+    assert room.work(41.0, count.charge, ["w"]) == [s.Spill((b"b",))]
+    room.spilled([], 41.0)
+    assert s.Refuse(("w", 1), 20, "") in room.work(70.0, count.charge, ["w"])
+
+
 def test_a_disk_that_is_full_refuses_those_who_wait_and_loses_nothing(room, count):
     room.sealed(b"a", 30)
     pressed(room, count, "w")
     room.work(0.0, count.charge, ["w"])
     assert room.failed("No space left") == [s.Refuse(("w", 1), 20, "No space left")]
     assert list(room.memory) == [b"a"] and not room.waiting
-    room.need(("w", 2), 20, False, 60.0)
+    room.need(("w", 2), 20, False, 30.0, 30.0)
     assert room.work(1.0, count.charge, ["w"]) == [s.Spill((b"a",))]
 
 
 def test_a_full_file_system_gives_room_only_for_what_has_moved(room):
     count = Count(0)
     room.sealed(b"a", 20)
-    room.need(("w", 1), 20, True, 30.0)
+    room.need(("w", 1), 20, True, 0.0, 30.0)
     assert room.work(0.0, count.charge, ["w"]) == [s.Press(1, ("w",))]
     room.viewed("w", 1, [])
     assert room.work(0.0, count.charge, ["w"]) == [s.Spill((b"a",))]
     room.spilled([b"a"], 0.0)
     assert room.work(0.0, count.charge, ["w"]) == [s.GiveRoom(("w", 1), 20)]
-    room.need(("w", 2), 20, True, 30.0)
+    room.need(("w", 2), 20, True, 0.0, 30.0)
     assert room.work(1.0, count.charge, ["w"]) == [s.Refuse(("w", 2), 20, "")], "nothing is left"
 
 
@@ -163,7 +175,7 @@ def test_pressure_ends_when_nothing_has_been_on_disk_for_a_while(room, count):
     room.freed(b"a")
     assert room.work(101.0, count.charge, ["w"]) == []
     assert room.work(100.0 + s.CALM, count.charge, ["w"]) == [s.Relax()]
-    room.need(("w", 2), 101, False, 200.0)
+    room.need(("w", 2), 101, False, 105.0, 30.0)
     assert room.work(110.0, count.charge, ["w"]) == [s.Press(2, ("w",))]
     room.viewed("w", 1, [])
     assert room.unanswered == {"w"}, "an answer to an older question"
@@ -233,7 +245,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=names, size=st.integers(1, 60), full=st.booleans())
     def wait_for_room(self, name, size, full):
         self.numbers += 1
-        self.room.need((name, self.numbers), size, full, self.now + 30)
+        self.room.need((name, self.numbers), size, full, self.now, 30.0)
 
     @precondition(lambda self: self.given)
     @rule()
