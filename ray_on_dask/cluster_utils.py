@@ -16,6 +16,12 @@ from typing import Any
 
 __all__ = ["Cluster", "ClusterNode"]
 
+#: Options of Ray's nodes that name what these do not have: ports, a dashboard each.
+WITHOUT_EFFECT = frozenset({
+    "dashboard_agent_listen_port", "dashboard_host", "dashboard_port", "include_dashboard",
+    "max_worker_port", "min_worker_port", "node_manager_port", "object_manager_port",
+    "ray_client_server_port", "redis_port",
+})  # fmt: skip
 #: Seconds for a process to come up, and to end when it is asked to.
 START_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
 
@@ -29,6 +35,11 @@ class ClusterNode:
     #: 56 hex digits, as `nodes()` shows it; "" until it has joined.
     node_id: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unique_id(self) -> str:
+        """Another name of `node_id`."""
+        return self.node_id
 
 
 class Cluster:
@@ -78,6 +89,16 @@ class Cluster:
             self.connect()
 
     @property
+    def head_node(self) -> ClusterNode | None:
+        """The node that was added first, None without any."""
+        return self.nodes[0] if self.nodes else None
+
+    @property
+    def worker_nodes(self) -> set[ClusterNode]:
+        """All other nodes."""
+        return set(self.nodes[1:])
+
+    @property
     def gcs_address(self) -> str:
         """The scheduler's address: the control store is within it."""
         return self.address
@@ -86,10 +107,15 @@ class Cluster:
         self,
         wait: bool = True,
         *,
-        num_cpus: int = 1,
+        num_cpus: float = 1,
         num_gpus: int = 0,
         resources: dict[str, float] | None = None,
         object_store_memory: int | None = None,
+        memory: int | None = None,
+        labels: dict[str, str] | None = None,
+        temp_dir: str | None = None,
+        plasma_directory: str | None = None,
+        **without_effect: Any,
     ) -> ClusterNode:
         """Start one more node.
 
@@ -97,24 +123,39 @@ class Cluster:
         ----------
         wait : bool
             Until it has joined.
+        num_cpus, num_gpus, resources, object_store_memory, memory, labels
+            What it has.
+        temp_dir, plasma_directory : str, optional
+            Where its sockets and logs, and its objects, lie.
+        **without_effect
+            Ports and dashboards of Ray's nodes, which these do not have.
 
         Raises
         ------
         TimeoutError
             If it has not joined within half a minute.
+        TypeError
+            For options that there are not.
         """
+        unknown = sorted(set(without_effect) - WITHOUT_EFFECT)
+        if unknown:
+            raise TypeError(f"add_node() got an unexpected keyword argument {unknown[0]!r}")
         self._count += 1
         name = f"node-{self._count}"
-        declared = dict(resources or {}, **({"GPU": num_gpus} if num_gpus else {}))
         command = [
-            "worker", self.address, "--nthreads", str(num_cpus), "--host", "127.0.0.1",
+            "worker", self.address, "--nthreads", str(max(1, int(num_cpus))), "--host", "127.0.0.1",
             "--no-nanny", "--no-dashboard", "--name", name, "--memory-limit", "0",
-            "--preload", "ray_on_dask.plugins.worker",
+            "--preload", "ray_on_dask.plugins.worker", "--ray-num-cpus", str(num_cpus),
+            "--ray-num-gpus", str(num_gpus),
         ]  # fmt: skip
-        if object_store_memory is not None:
-            command += ["--object-store-memory", str(object_store_memory)]
-        if declared:
-            command += ["--resources", " ".join(f"{k}={v:g}" for k, v in declared.items())]
+        given = {
+            "--object-store-memory": object_store_memory, "--ray-memory": memory,
+            "--ray-temp-dir": temp_dir, "--plasma-directory": plasma_directory,
+            "--labels": ",".join(f"{k}={v}" for k, v in (labels or {}).items()) or None,
+            "--ray-resources": " ".join(f"{k}={v:g}" for k, v in (resources or {}).items()) or None,
+        }  # fmt: skip
+        for option, value in given.items():
+            command += [option, str(value)] if value is not None else []
         known = {entry["NodeID"] for entry in self._listed()} if wait else set()
         node = ClusterNode(_dask(*command), name, options={"num_cpus": num_cpus})
         self.nodes.append(node)
