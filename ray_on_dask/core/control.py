@@ -34,6 +34,8 @@ from ray_on_dask.wire import messages as m
 
 #: Seconds after its end in which a process's last messages may still come in on other lines.
 LAPSE = 1.0
+#: Seconds in which those have their copies ready to whom a node that retires has handed objects.
+HANDED_OVER = 3.0
 
 
 Out = list[Any]
@@ -57,6 +59,8 @@ class ControlStore:
         self.directory = Directory(make_error)
         self.copies = Copies()
         self.gateways = Gateways(self)
+        #: {node that has left in an orderly way: when what it has not handed over is lost, why}.
+        self.leaving: dict[str, tuple[float, str]] = {}
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)
@@ -167,6 +171,7 @@ class ControlStore:
         if facts is None or not facts.alive:
             return []
         facts.alive, facts.reason, facts.ended = False, reason, now
+        leaving = name in self.leases.nodes and self.leases.nodes[name].draining
         gone = self.leases.remove_node(name, now)
         out: Out = self.groups.node_lost(name, now)
         for member in [x for x in self.members.values() if x.node == name]:
@@ -175,12 +180,18 @@ class ControlStore:
             word = m.LeaseLost(lease.id, f"its node died ({reason})", m.UNKNOWN)
             out.append(i.Send(lease.demand.owner, word))
         out += self.actors.node_lost(name, now, reason)
-        moved = self.copies.node_lost(name)
-        out += self.directory.node_lost(name, moved)
         # Last: by then owners know what has become of actors and leases.
-        out += [i.Send(process, m.NodeLost(name, reason, of_owner(moved, process)))
-                for process in self.members]  # fmt: skip
+        if leaving:
+            self.leaving[name] = (now + HANDED_OVER, reason)
+        else:
+            out += self._objects_lost(name, reason)
         return self._settle(out, now)
+
+    def _objects_lost(self, name: str, reason: str) -> Out:
+        moved = self.copies.node_lost(name)
+        out: Out = list(self.directory.node_lost(name, moved))
+        return out + [i.Send(process, m.NodeLost(name, reason, of_owner(moved, process)))
+                      for process in self.members]  # fmt: skip
 
     def joined(self, node: str, hello: m.Hello, now: float) -> tuple[Out, Member]:
         """A driver or executor has said hello to its node."""
@@ -345,6 +356,8 @@ class ControlStore:
             gone.append(self._lapsing.popleft()[1])
             out += self.directory.process_lost(gone[-1])
         out += self._free_of(gone)
+        for name in [x for x, (when, _) in self.leaving.items() if when <= now]:
+            out += self._objects_lost(name, self.leaving.pop(name)[1])
         if self.leases.lacking:
             out += self.leases.tick(now)
             out += self.actor_handlers.tick(now)

@@ -85,7 +85,8 @@ class Questions:
         known = [*self.store.directory.node_of(id), home, *copies.home_of(id), *copies.of(id)]
         names = dict.fromkeys(known)
         alive = [x for x in names if x != sender and x in nodes and nodes[x].alive]
-        return {"nodes": alive, "coming": not alive and home in self.store.gateways.facts}
+        coming = home in self.store.gateways.facts or home in self.store.leaving
+        return {"nodes": alive, "coming": not alive and coming}
 
     def _about_home(self, sender: str) -> str:
         """A node for an object that a gateway hands over."""

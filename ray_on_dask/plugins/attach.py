@@ -114,7 +114,8 @@ class _Session:
                 address, timeout=setting("connect-timeout", 10), set_as_default=False,
                 security=security, asynchronous=False, name="ray_on_dask",
             )  # fmt: skip
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError, TimeoutError, TypeError) as error:
+            # Dask says by a TypeError that there are no certificates for tls://.
             raise ConnectionError(
                 f"No Dask scheduler answers at {address}: {error}. Start one with "
                 "`dask scheduler`, or check the address (and its protocol, tcp:// or tls://)."

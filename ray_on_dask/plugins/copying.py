@@ -85,6 +85,27 @@ class Copying:
         self.node.up(self.node.name, m.Copied(id, stored.at, home))
         return stored.at
 
+    async def adopt(self, key: str, handle: Any) -> None:
+        """Move what Dask has brought here from the worker's memory to this node's store.
+
+        As when a worker retires: Dask hands its keys over to others.
+        """
+        id = handle.id
+        try:
+            if id not in self.node.store.objects.objects:
+                loop = asyncio.get_running_loop()
+                room = await loop.run_in_executor(None, self.reserve, len(handle.data))
+                await loop.run_in_executor(None, room.write_at, 0, handle.data)
+                if id in self.node.store.objects.objects:
+                    self.give_back(room.located)
+                else:
+                    self.take_in(id, Brought(room.located, key, handle.home), handle.home)
+            handle.at, handle.data = self.node.store.objects.objects[id].at, b""
+        except LookupError:
+            pass  # it was freed meanwhile
+        except Exception as error:
+            logger.warning("%s stays in the worker's memory: %s", key, error)
+
     def reserve(self, size: int) -> Allocation:
         """Room in this node's store, to be written by the node itself."""
         return self._own_store().reserve(size)

@@ -26,12 +26,15 @@ class StoredHandle:
         The serialized value, where there is no `at`.
     id : bytes
         Its id, by which its node knows where it lies now.
+    home : str
+        The node that it has come from, where there is no `at`.
     """
 
-    __slots__ = ("at", "data", "id")
+    __slots__ = ("at", "data", "home", "id")
 
-    def __init__(self, at: Located | None, data: bytes = b"", id: bytes = b""):
+    def __init__(self, at: Located | None, data: bytes = b"", id: bytes = b"", home: str = ""):
         self.at = at
+        self.home = home if at is None else at.node
         self.data = data
         self.id = id
 
@@ -82,9 +85,10 @@ def _sizeof(handle: StoredHandle) -> int:
 
 @dask_serialize.register(StoredHandle)
 def _serialize(handle: StoredHandle) -> tuple[dict[str, Any], list[Any]]:
-    return {}, [handle.frame()]
+    return {"home": handle.home, "id": handle.id}, [handle.frame()]
 
 
 @dask_deserialize.register(StoredHandle)
 def _deserialize(header: dict[str, Any], frames: list[Any]) -> StoredHandle:
-    return StoredHandle(None, b"".join(bytes(frame) for frame in frames))
+    data = b"".join(bytes(frame) for frame in frames)
+    return StoredHandle(None, data, header["id"], header["home"])

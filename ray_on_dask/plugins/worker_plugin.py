@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import Any
@@ -57,6 +58,7 @@ class NodePlugin(WorkerPlugin):
     async def _setup(self, worker: Any) -> None:
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
+        self._adopting: set[asyncio.Task[None]] = set()
         given = {**self.given, **preload.given_to(worker)}
         self.node = node = NodeManager(node_options(worker, **given), self.up, self.beginning)
         self.keys = ObjectKeys(self.announce)
@@ -125,6 +127,15 @@ class NodePlugin(WorkerPlugin):
     ) -> None:
         """A gateway hands an object over."""
         await receive(self.node.copying, comm, id, size, key, home)
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """A key of Dask's has changed its state; one of ours that is brought here is adopted."""
+        if finish == "memory" and start in ("flight", "fetch"):
+            handle = self.worker.data.get(key)
+            if isinstance(handle, StoredHandle) and handle.at is None:
+                task = asyncio.ensure_future(self.node.copying.adopt(str(key), handle))
+                self._adopting.add(task)
+                task.add_done_callback(self._adopting.discard)
 
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""

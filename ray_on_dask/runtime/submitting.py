@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core import tasks as t
 from ray_on_dask.ids import INDEX, index_bytes
-from ray_on_dask.runtime import arguments, current, error_report, failures
+from ray_on_dask.runtime import arguments, current, error_report, failures, locality
 from ray_on_dask.runtime.function_table import PreparedCall
 from ray_on_dask.runtime.lines import open_line
 from ray_on_dask.runtime.object_ref import Entry, ref_to
@@ -127,6 +127,7 @@ class Submitting:
             if self._blame_arguments(owned):
                 return
             arguments.attach(self.process, owned.task, packed)
+            self._go_near(owned)
         out = self.tasks.submit(owned, now)
         if out:
             self.carry_out(out)
@@ -135,6 +136,14 @@ class Submitting:
         """Run a task that has ended once more: what it made is lost."""
         owned.state, owned.urgent = t.WAITING, False
         self._start(owned)
+
+    def _go_near(self, owned: SubmittedTask) -> None:
+        """Let the task run where most of what it reads is, if that is much."""
+        near = locality.near(owned.packed, self.process.node)
+        owned.key = owned.call.key
+        if near:
+            spec = self.tasks.classes[owned.key].spec
+            owned.key = self.class_of(locality.class_near(spec, near))
 
     def arrived(self, owned: SubmittedTask, entry: Entry) -> None:
         """A dependency of a task is there."""
@@ -145,6 +154,7 @@ class Submitting:
             return
         if owned.missing == 1:
             arguments.attach(self.process, owned.task, owned.packed)
+            self._go_near(owned)
         self.carry_out(self.tasks.dependency_ready(owned, monotonic()))
 
     def _blame_arguments(self, owned: SubmittedTask) -> bool:
@@ -198,7 +208,8 @@ class Submitting:
         if demand.key not in self.specs_sent:
             self.specs_sent.add(demand.key)
             spec = self.tasks.classes[demand.key].spec
-        self.process.to_hub(m.Demand(demand.key, demand.wanted, spec, demand.urgent))
+        near = {spec.near: locality.LARGE} if spec is not None and spec.near else {}
+        self.process.to_hub(m.Demand(demand.key, demand.wanted, spec, demand.urgent, near))
 
     def flush(self) -> None:
         """Push all that can be pushed."""

@@ -122,6 +122,8 @@ class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):
     max_calls: int = 0
     #: For people: what runs under it.
     name: str = ""
+    #: The node with most of what its tasks read, "" if there is none such.
+    near: str = ""
 
 
 class ActorSpec(msgspec.Struct, frozen=True, array_like=True):

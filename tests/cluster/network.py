@@ -213,19 +213,20 @@ class DaskCluster:
 
     hosts: list[Host]
     address: str
-    tls: dict[str, str] = field(default_factory=dict)
+    #: Settings of Dask's, certificates among them.
+    environment: dict[str, str] = field(default_factory=dict)
     workers: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     @classmethod
     def start(
-        cls, hosts: list[Host], workers: list[int], nthreads: int = 1, **tls: str
+        cls, hosts: list[Host], workers: list[int], nthreads: int = 1, **environment: str
     ) -> DaskCluster:
         """Start them, and wait until all are nodes."""
-        kind = "tls" if tls else "tcp"
-        cluster = cls(hosts, f"{kind}://{hosts[0].ip}:8786", tls)
+        kind = "tls" if any("TLS" in name for name in environment) else "tcp"
+        cluster = cls(hosts, f"{kind}://{hosts[0].ip}:8786", environment)
         hosts[0].start(
             sys.executable, "-m", "distributed.cli.dask_scheduler", "--host",
-            f"{kind}://{hosts[0].ip}", "--port", "8786", "--no-dashboard", **tls,
+            f"{kind}://{hosts[0].ip}", "--port", "8786", "--no-dashboard", **environment,
         )  # fmt: skip
         for number in workers:
             cluster.add(number, nthreads)
@@ -238,7 +239,7 @@ class DaskCluster:
             sys.executable, "-m", "distributed.cli.dask_worker", self.address,
             "--host", f"{self.address[:3]}://{host.ip}",
             "--nthreads", str(nthreads), "--nworkers", "1", "--no-dashboard",
-            "--resources", f"{host.name}=10 {resources}", **self.tls,
+            "--resources", f"{host.name}=10 {resources}", **self.environment,
         )  # fmt: skip
         self.workers[host.name] = worker
         return worker
@@ -246,7 +247,9 @@ class DaskCluster:
     def begin(self, number: int, *args: str) -> subprocess.Popen[str]:
         """Start a program as `program` does; `end` waits for it."""
         path, *rest = args
-        return self.hosts[number].start(sys.executable, path, self.address, *rest, **self.tls)
+        return self.hosts[number].start(
+            sys.executable, path, self.address, *rest, **self.environment
+        )
 
     @staticmethod
     def end(program: subprocess.Popen[str], timeout: float = 60) -> str:
@@ -258,7 +261,7 @@ class DaskCluster:
         path, *rest = args
         timeout = more.pop("timeout", 60)
         return self.hosts[number].python(
-            path, self.address, *rest, timeout=timeout, **self.tls, **more
+            path, self.address, *rest, timeout=timeout, **self.environment, **more
         )
 
 

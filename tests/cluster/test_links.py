@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +21,14 @@ def cluster(net: Any) -> Iterator[Any]:
         yield net.DaskCluster.start(hosts, [0, 1, 2])
 
 
+@pytest.fixture
+def quick_death(net: Any) -> Iterator[Any]:
+    """The same, where a node counts as dead after six seconds without a sign of life."""
+    with net.network(3) as hosts:
+        limit = {"DASK_RAY_ON_DASK__NODE_DEATH_TIMEOUT": "6"}
+        yield net.DaskCluster.start(hosts, [0, 1, 2], **limit)
+
+
 def test_a_link_that_is_down_for_five_seconds_costs_time_and_nothing_else(
     net: Any, cluster: Any
 ) -> None:
@@ -34,3 +44,28 @@ def test_a_link_that_is_down_for_five_seconds_costs_time_and_nothing_else(
     _, calls, longest = out.split()
     assert int(calls) > 20
     assert 4.0 < float(longest) < 15.0
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["retired", "killed"])
+def test_objects_of_a_node_that_leaves_are_read_elsewhere(
+    net: Any, cluster: Any, copied: bool
+) -> None:
+    """They move with `retire_workers`; of a node that is killed, copies are found."""
+    program = cluster.begin(0, f"{PROGRAMS}/keep_copies.py", "host3", "host2")
+    program.stdin.write("copied\n" if copied else "alone\n")
+    program.stdin.flush()
+    net.expect(program, "ready")
+    if copied:
+        os.killpg(cluster.workers["host3"].pid, signal.SIGKILL)
+    else:
+        cluster.program(0, f"{PROGRAMS}/retire.py", cluster.hosts[2].ip)
+    assert "done" in cluster.end(program)
+
+
+def test_work_moves_when_a_host_is_lost_for_good(net: Any, quick_death: Any) -> None:
+    """Tasks are tried again elsewhere, the actor is made anew there."""
+    program = quick_death.begin(0, f"{PROGRAMS}/move.py", "host3")
+    net.expect(program, "ready")
+    quick_death.hosts[2].link(up=False)
+    out = quick_death.end(program, timeout=100)
+    assert float(out.split()[1]) < 40

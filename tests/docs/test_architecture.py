@@ -16,7 +16,7 @@ from pages import ROOT, blocks, names, table
 
 PACKAGE = ROOT / "ray_on_dask"
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-PROCESSES, PACKAGES = (b.text for b in blocks(TEXT) if b.language == "mermaid")
+PROCESSES, PACKAGES, HOSTS = (b.text for b in blocks(TEXT) if b.language == "mermaid")
 ARROW = re.compile(r"^\s*(\w+) (-->|-\.->) (\w+)$", re.MULTILINE)
 
 
@@ -27,7 +27,7 @@ def modules_named(text: str) -> set[str]:
     return set(re.findall(r"\bray_on_dask\.[\w.]*\w", text))
 
 
-@pytest.mark.parametrize("name", sorted(modules_named(PROCESSES)))
+@pytest.mark.parametrize("name", sorted(modules_named(PROCESSES + HOSTS)))
 def test_a_module_in_the_picture_exists(name: str) -> None:
     importlib.import_module(name)
 

@@ -158,6 +158,7 @@ def test_without_any_copy_there_is_an_error_and_no_room_is_taken(tmp_path: Path)
                 with pytest.raises(transfer.NotThere):
                     await network.reading.read(b"x", nodes)
             network.listeners["a"].stop()
+            network.reading.forget("a")
             with pytest.raises(OSError):
                 await network.reading.read(b"y", ["a", "b"])
             assert network.nodes["r"].store.used == 0
