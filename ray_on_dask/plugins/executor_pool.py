@@ -374,4 +374,3 @@ class ExecutorPool:
                 record.retiring = True
                 record.line.send(m.Exit(False, "idle"))
         self._restock()
-
