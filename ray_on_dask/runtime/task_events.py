@@ -40,7 +40,7 @@ class Events:
 
     def send(self, now: float, force: bool = False) -> None:
         """Send a batch if it is time."""
-        if self.due and (force or now >= self._next):
+        if (force or now >= self._next) and self.due:
             self._next = now + EVERY
             runs, counts, self.runs, self.counts = self.runs, self.counts, [], {}
             self._waiting = self.executor.waiting

@@ -218,3 +218,49 @@ def test_filters_compare(ray: Any) -> None:
 def test_filters_that_cannot_be_are_refused(ray: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(state.RayStateApiException, match=r"bogus|~|limit|labels|a filter is"):
         state.list_nodes(**wrong)
+
+
+#: Fields without and with ``detail=True`` in Ray 2.60 (`StateSchema.list_columns`).
+RAYS = {
+    state.ActorState: (
+        "actor_id class_name job_id name node_id pid ray_namespace state",
+        "call_site death_cause fallback_strategy is_detached label_selector num_restarts "
+        "num_restarts_due_to_lineage_reconstruction num_restarts_due_to_node_preemption "
+        "placement_group_id repr_name required_resources serialized_runtime_env",
+    ),
+    state.TaskState: (
+        "actor_id attempt_number error_type func_or_class_name job_id name node_id parent_task_id "
+        "state task_id type worker_id worker_pid",
+        "call_site creation_time_ms end_time_ms error_message events fallback_strategy "
+        "is_debugger_paused label_selector language placement_group_id profiling_data "
+        "required_resources runtime_env_info start_time_ms task_log_info",
+    ),
+    state.NodeState: (
+        "is_head_node labels node_id node_ip node_name resources_total state state_message",
+        "end_time_ms start_time_ms",
+    ),
+    state.ObjectState: (
+        "attempt_number call_site ip object_id object_size pid reference_type task_status type", "",
+    ),
+    state.WorkerState: (
+        "exit_type ip is_alive node_id pid worker_id worker_type",
+        "debugger_port end_time_ms exit_detail num_paused_threads start_time_ms "
+        "worker_launch_time_ms worker_launched_time_ms",
+    ),
+    state.PlacementGroupState: (
+        "creator_job_id name placement_group_id state",
+        "bundles is_detached stats topology_assignments topology_strategy",
+    ),
+    state.RuntimeEnvState: ("creation_time_ms node_id runtime_env success", "error ref_cnt"),
+    state.ClusterEventState: ("event_id message severity source_type time", "custom_fields"),
+    state.JobState: (
+        "driver_info entrypoint error_type job_id message status submission_id type", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RAYS, ids=lambda kind: kind.__name__)
+def test_records_have_the_fields_of_rays(kind: Any) -> None:
+    plain, details = RAYS[kind]
+    assert set(kind.columns(detail=False)) == set(plain.split())
+    assert set(details.split()) <= set(kind.columns(detail=True))

@@ -1,7 +1,8 @@
 """One record for each thing that there is in a cluster, as `list_*` and `get_*` give them.
 
 A field is read as an attribute or as an item: ``actor.state``, ``actor["state"]``. Names are Ray's;
-*detail* fields are None unless ``detail=True``, and times are milliseconds since 1970.
+*detail* fields are None unless ``detail=True``, and times are milliseconds since 1970. The last
+fields of some records, after "Not recorded", are there because Ray has them, and always None.
 """
 
 # ruff: noqa: RUF009  (`plain` and `detail` make fields, as `field` does)
@@ -98,6 +99,12 @@ class ActorState(State):
     calls_done: int | None = detail()
     calls_failed: int | None = detail()
     calls_pending: int | None = detail()
+    # -- Not recorded.
+    num_restarts_due_to_lineage_reconstruction: int | None = detail(filterable=False)
+    num_restarts_due_to_node_preemption: int | None = detail(filterable=False)
+    call_site: str | None = detail(filterable=False)
+    label_selector: dict[str, str] | None = detail(filterable=False)
+    fallback_strategy: list[Any] | None = detail(filterable=False)
 
 
 @dataclass(kw_only=True)
@@ -127,6 +134,17 @@ class TaskState(State):
     start_time_ms: int | None = detail()
     end_time_ms: int | None = detail()
     error_message: str | None = detail(filterable=False)
+    # -- Not recorded.
+    creation_time_ms: int | None = detail(filterable=False)
+    placement_group_id: str | None = detail()
+    runtime_env_info: dict[str, Any] | None = detail(filterable=False)
+    events: list[dict[str, Any]] | None = detail(filterable=False)
+    profiling_data: dict[str, Any] | None = detail(filterable=False)
+    task_log_info: dict[str, Any] | None = detail(filterable=False)
+    is_debugger_paused: bool | None = detail()
+    call_site: str | None = detail(filterable=False)
+    label_selector: dict[str, str] | None = detail(filterable=False)
+    fallback_strategy: list[Any] | None = detail(filterable=False)
 
 
 @dataclass(kw_only=True)
@@ -151,6 +169,8 @@ class JobState(State):
     driver_node_id: str | None = detail()
     driver_exit_code: int | None = detail()
     ray_namespace: str | None = detail()
+    # -- Not recorded.
+    driver_agent_http_address: str | None = detail(filterable=False)
 
 
 @dataclass(kw_only=True)
@@ -166,6 +186,9 @@ class PlacementGroupState(State):
     bundles: list[dict[str, Any]] | None = detail(filterable=False)
     is_detached: bool | None = detail()
     stats: dict[str, Any] | None = detail(filterable=False)
+    # -- Not recorded.
+    topology_strategy: dict[str, Any] | None = detail(filterable=False)
+    topology_assignments: dict[str, Any] | None = detail(filterable=False)
 
 
 @dataclass(kw_only=True)
@@ -184,6 +207,12 @@ class WorkerState(State):
     exit_detail: str | None = detail(filterable=False)
     end_time_ms: int | None = detail()
     job_id: str | None = detail()
+    # -- Not recorded.
+    worker_launch_time_ms: int | None = detail(filterable=False)
+    worker_launched_time_ms: int | None = detail(filterable=False)
+    start_time_ms: int | None = detail(filterable=False)
+    debugger_port: int | None = detail()
+    num_paused_threads: int | None = detail()
 
 
 @dataclass(kw_only=True)
