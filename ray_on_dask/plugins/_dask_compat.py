@@ -324,10 +324,10 @@ def connection_arguments(security: Any) -> dict[str, Any]:
 
 
 def as_frame(data: Any) -> Any:
-    """Bytes that travel within a message uncopied, beside it."""
+    """Bytes that travel within a message uncopied, beside it; they arrive as a memoryview."""
     from distributed.protocol import to_serialize
 
-    return to_serialize(data)
+    return to_serialize(memoryview(data))  # `bytes` would be joined anew when they arrive
 
 
 def on_calls(worker: Any, handlers: dict[str, Callable[..., Any]]) -> None:

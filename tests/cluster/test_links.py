@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,35 @@ def test_a_link_that_is_down_for_five_seconds_costs_time_and_nothing_else(
     _, calls, longest = out.split()
     assert int(calls) > 20
     assert 4.0 < float(longest) < 15.0
+
+
+def test_a_gateway_whose_host_is_unplugged_for_five_seconds_goes_on(net: Any) -> None:
+    """The driver's calls, and what its gateway says to the control store."""
+    with net.network(3) as hosts:
+        cluster = net.DaskCluster.start(hosts, [0, 1])
+        program = cluster.begin(2, f"{PROGRAMS}/keep_calling.py", "host2")
+        net.expect(program, "ready")
+        hosts[2].link(up=False)
+        time.sleep(5.0)
+        hosts[2].link(up=True)
+        time.sleep(0.5)
+        _, calls, longest = cluster.end(program).split()
+        assert int(calls) > 20
+        assert 4.0 < float(longest) < 15.0
+
+
+def test_calls_over_a_long_way_are_not_made_one_by_one(net: Any, cluster: Any) -> None:
+    """With 20 ms to another host, a hundred calls at once take as long as a few."""
+    try:
+        cluster.hosts[2].delay(20)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the kernel has no network emulation: {error.stderr.decode().strip()}")
+    program = cluster.begin(0, f"{PROGRAMS}/keep_calling.py", "host3")
+    net.expect(program, "ready")
+    time.sleep(3.0)
+    _, calls, longest = cluster.end(program).split()
+    assert int(calls) >= 100
+    assert float(longest) < 1.5
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["retired", "killed"])

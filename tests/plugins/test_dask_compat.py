@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from distributed import Client, Future, Scheduler, Worker
+from distributed import Client, Future, Scheduler, Security, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from ray_on_dask.plugins import (
@@ -287,6 +287,11 @@ def test_a_worker_answers_our_calls_on_a_comm_that_the_handler_keeps() -> None:
         assert await comm.read() == "hello"
         await comm.write(b"there")
         assert await comm.read() == b"there!"
+        await comm.close()
+        arguments = dask.connection_arguments(Security())
+        comm = await dask.connect_as(worker.address, 5, arguments)
+        await comm.write({"op": "rod-echo", "word": dask.as_frame(b"a frame"), "reply": False})
+        assert bytes(await comm.read()) == b"a frame"
         await comm.close()
         dask.off_calls(worker, ["rod-echo"])
         assert "rod-echo" not in worker.handlers
