@@ -126,6 +126,14 @@ def test_jobs_are_run_by_the_command_line(cli: Cli, head: str) -> None:
     assert cli("job", "status", "none").returncode == 1
 
 
+def test_speed_is_measured(cli: Cli) -> None:
+    done = cli("microbenchmark", "--only", "one", "--seconds", "0.1", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["what"] for row in rows] == ["one task and its result", "one actor call"]
+    assert all(row["per_second"] > 1 for row in rows)
+
+
 def test_a_blocking_start_ends_its_cluster(cli: Cli, tmp_path: Path) -> None:
     import signal
     import time

@@ -12,8 +12,9 @@ from ray_on_dask.job_submission.supervisor import Supervisor
 
 #: Where the actor is found.
 NAME = NAMESPACE = "_ray_on_dask_jobs"
-#: Bytes of output kept of one job, the last ones; jobs kept, the latest ended ones.
-OUTPUT_MAX, JOBS_MAX = 16 << 20, 1_000
+#: Bytes of output kept of one job, the last ones, and of all: jobs that have ended give, the oldest
+#: first, but for their last `LAST` bytes. Jobs kept, the latest ended ones.
+OUTPUT_MAX, ALL_MAX, LAST, JOBS_MAX = 16 << 20, 256 << 20, 64 << 10, 1_000
 #: Seconds in which a command that is asked to end has done so.
 STOP_TIME = 20.0
 
@@ -27,7 +28,10 @@ class _Output:
 
     def append(self, data: bytes) -> None:
         self.data += data
-        over = len(self.data) - OUTPUT_MAX
+        self.trim(OUTPUT_MAX)
+
+    def trim(self, size: int) -> None:
+        over = len(self.data) - size
         if over > 0:
             del self.data[:over]
             self.dropped += over
@@ -64,6 +68,15 @@ class Manager:
         with self._lock:
             if id in self._outputs:
                 self._outputs[id].append(data)
+                self._make_room()
+
+    def _make_room(self) -> None:
+        over = sum(len(output.data) for output in self._outputs.values()) - ALL_MAX
+        for id, output in self._outputs.items() if over > 0 else ():
+            if over > 0 and self._jobs[id].status.is_terminal():
+                before = len(output.data)
+                output.trim(LAST)
+                over -= before - len(output.data)
 
     # -- one job, in a thread of its own ---------------------------------------------------
 

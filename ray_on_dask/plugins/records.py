@@ -14,7 +14,7 @@ from ray_on_dask.wire.messages import ErrorRecord, TaskEvents
 #: Runs kept for `timeline`.
 RUNS_MAX, BLOCKED_MAX = 100_000, 20_000
 #: Failures kept for the dashboard; all are in the error log.
-ERRORS_MAX = 300
+ERRORS_MAX, TEXT_MAX = 300, 20_000
 #: Runs on the dashboard when it is opened.
 PAST = 2_000
 
@@ -54,7 +54,10 @@ class Records:
             "type": message.kind, "message": message.message, "data": message.data,
             "timestamp": message.timestamp, "job_id": str(message.job),
         }  # fmt: skip
-        self.errors.append({**error, "node": node})
+        shown = message.message
+        if len(shown) > TEXT_MAX:  # what says most is at the end
+            shown = f"{shown[: TEXT_MAX // 4]}\n[…]\n{shown[-TEXT_MAX * 3 // 4 :]}"
+        self.errors.append({**error, "message": shown, "node": node})
         self.failures[message.kind] = self.failures.get(message.kind, 0) + 1
         if self.writer is not None:
             self.writer.put(error)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ray_on_dask.job_submission import JobStatus, JobSubmissionClient
-from ray_on_dask.job_submission.manager import _Output
+from ray_on_dask.job_submission import JobInfo, JobStatus, JobSubmissionClient
+from ray_on_dask.job_submission.manager import Manager, _Output
 from ray_on_dask.job_submission.packing import pack, unpack
 
 pytestmark = pytest.mark.timeout(120)
@@ -164,6 +164,24 @@ def test_packed_directories_come_out_as_they_were(tmp_path: Path) -> None:
     )
     assert found == ["sub", "sub/run.sh"]
     assert (tmp_path / "out" / "sub" / "run.sh").stat().st_mode & 0o111
+
+
+def test_output_of_all_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended jobs give, the oldest first, but for their last words."""
+    monkeypatch.setattr("ray_on_dask.job_submission.manager.ALL_MAX", 30)
+    monkeypatch.setattr("ray_on_dask.job_submission.manager.LAST", 2)
+    manager = Manager()
+    for id, status in (
+        ("a", JobStatus.SUCCEEDED),
+        ("b", JobStatus.RUNNING),
+        ("c", JobStatus.FAILED),
+    ):
+        manager._jobs[id], manager._outputs[id] = JobInfo(status, "x"), _Output()
+        manager.append(id, b"0123456789")
+    manager.append("b", b"more")
+    assert manager.logs("a") == (b"89", 10)
+    assert manager.logs("b") == (b"0123456789more", 14)
+    assert manager.logs("c") == (b"0123456789", 10)
 
 
 def test_output_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
