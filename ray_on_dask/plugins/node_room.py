@@ -203,6 +203,9 @@ class NodeRoom:
             f"{sum(machine.disk.values()):,} more are on disk. Let go of refs and of arrays that "
             "came from `get`, or start with a larger `object_store_memory`."
         ]
+        if machine.unanswered:
+            silent = ", ".join(sorted(map(self._who, machine.unanswered)))
+            lines.append(f"  not told yet what they read, so that nothing can be moved: {silent}")
         largest = heapq.nlargest(NAMED, machine.memory.items(), key=lambda item: item[1])
         for id, length in largest:
             readers = ", ".join(sorted(map(self._who, machine.pins.readers(id))))

@@ -306,7 +306,7 @@ class ActorHost:
                 args: list[Any] = []
                 kwargs: dict[str, Any] = {}
                 if task.args.data or task.dependencies:
-                    args, kwargs = arguments.unpack(executor, task)
+                    args, kwargs = await arguments.unpack_on_loop(executor, task)
                 value = self.method(task)(*args, **kwargs)
                 if inspect.isawaitable(value):
                     value = await value

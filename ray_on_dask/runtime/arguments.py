@@ -148,12 +148,26 @@ def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
         args = list(given)
     if not task.dependencies:
         return args, kwargs
-    held = process.storing.open_arguments(task.dependencies)
+    opening = process.storing.opening
+    entries = process.storing.to_be_opened(task.dependencies)
+    held = opening.hold(entries, None) if entries else None
     try:
         return _load(process, task.dependencies, args, kwargs)
     finally:
         if held:
-            process.storing.opening.release(held)
+            opening.release(held)
+
+
+async def unpack_on_loop(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
+    """Likewise in an event loop, which goes on while the node is asked for what is stored."""
+    opening = process.storing.opening
+    entries = process.storing.to_be_opened(task.dependencies) if task.dependencies else None
+    held = await opening.held(entries) if entries else None
+    try:
+        return unpack(process, task)
+    finally:
+        if held:
+            opening.release(held)
 
 
 def _load(

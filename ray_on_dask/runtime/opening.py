@@ -17,6 +17,7 @@ are: what somebody may read once more is no reason to keep it in memory.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,29 @@ class Opening:
                 if not waiter.done:
                     process.getting.timed_out()
             except BaseException:
+                self.release(uses)
+                raise
+        return uses
+
+    async def held(self, entries: Iterable[Entry]) -> list[Use]:
+        """Likewise, while the event loop of the calling coroutine goes on."""
+        loop = asyncio.get_running_loop()
+        answered = asyncio.Event()
+
+        def answer() -> None:
+            if all(use.value is not None for use in uses):
+                loop.call_soon_threadsafe(answered.set)
+
+        with self.process.lock:
+            uses = self._ask(entries)
+            pending = [use for use in uses if use.value is None]
+            for use in pending:
+                use.waiters.append(answer)
+        if pending:
+            self.process.flush()
+            try:
+                await answered.wait()
+            except asyncio.CancelledError:
                 self.release(uses)
                 raise
         return uses

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.objectstore.store import Store
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
-from ray_on_dask.runtime.opening import Opening, Unreadable, Use
+from ray_on_dask.runtime.opening import Opening, Unreadable
 from ray_on_dask.runtime.waiting_for_room import WaitForRoom
 from ray_on_dask.serialization import (
     Serialized,
@@ -168,8 +168,8 @@ class Storing:
                 return self.opening.load(entry, timeout)
         return deserialize_view(view)
 
-    def open_arguments(self, dependencies: list[m.Dependency]) -> list[Use]:
-        """Have all be opened at once that the node must be asked for; `opening.release` them."""
+    def to_be_opened(self, dependencies: list[m.Dependency]) -> list[Entry]:
+        """The arguments that the node must be asked for."""
         must_ask, asked = self.opening.must_ask, []
         for dependency in dependencies:
             at = dependency.value.at
@@ -180,7 +180,7 @@ class Storing:
         with self.process.lock:
             lent = self.process.references.lent
             entries = [lent(dependency.id, dependency.value) for dependency in asked]
-        return self.opening.hold([entry for entry in entries if entry.kind == m.STORED], None)
+        return [entry for entry in entries if entry.kind == m.STORED]
 
     def load_dependency(self, dependency: m.Dependency) -> Any:
         """The value of an argument that was a ref."""
