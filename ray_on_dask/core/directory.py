@@ -323,8 +323,9 @@ class Directory:
         return list(self._table.stored.get(node, ()))
 
     def known_of(self, owners: set[bytes]) -> list[bytes]:
-        """The ids with an entry here that these processes (their names as bytes) made."""
-        return [id for id in self._table.entries if id[:8] in owners]
+        """Ids of stored values that these processes (their names as bytes) made."""
+        stored = (id for ids in self._table.stored.values() for id in ids)
+        return [id for id in stored if id[:8] in owners]
 
     def owing(self) -> list[str]:
         """The processes that have promised values which are not there yet."""

@@ -211,6 +211,7 @@ class ActorCalls:
             actor = channel.state_actor
             call = actor.aboard.pop(result.task, None) if actor is not None else None
             if call is None:
+                self.process.references.refuse(result)
                 continue
             actors.add(actor)
             if result.status == m.DONE:
@@ -224,6 +225,8 @@ class ActorCalls:
                 actor.queue.appendleft(call)
             else:
                 self.fail(call, result.values[0].data)
+        if self.process.references.taken:
+            self.process.asking.acknowledge(channel)
         for actor in actors:
             if actor.queue:
                 self.send(actor)

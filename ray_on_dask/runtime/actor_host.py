@@ -255,7 +255,7 @@ class ActorHost:
             result = self._failed(task, error, start, wall)
         if task.id in executor.interrupts.cancelled:
             executor.interrupts.cancelled.discard(task.id)
-            result = gone(task.id)
+            result = executor.handing.gone(task.id)
         self._reply_later(channel, result)
 
     def _reply_later(self, channel: Channel, result: m.Result) -> None:
@@ -316,7 +316,7 @@ class ActorHost:
                     values = executor.execution.values(task, value, channel.peer)
             result = self._done(task, values, start, wall)
         except asyncio.CancelledError:
-            result = gone(task.id)
+            result = executor.handing.gone(task.id)
         except BaseException as error:
             result = self._failed(task, error, start, wall)
         finally:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.wire.channel import Channel
-from ray_on_dask.wire.messages import Answer, Ask, Sync, Synced
+from ray_on_dask.wire.messages import Answer, Ask, Sync, Synced, Taken
 from ray_on_dask.wire.reactor import Waiter
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Asking:
         self.process = process
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[Waiter, list[Answer]]] = {}
-        self._syncs: dict[int, Waiter] = {}
+        self._syncs: dict[int, Callable[[], object]] = {}
 
     def ask(self, what: str, timeout: float = PATIENCE, **args: Any) -> Any:
         """The control store's answer.
@@ -68,13 +69,25 @@ class Asking:
         """Block until the control store has done all that this process has sent so far."""
         number, waiter = next(self._numbers), Waiter()
         with self.process.lock:
-            self._syncs[number] = waiter
+            self._syncs[number] = waiter.finish
             self.process.to_hub(Sync(number))
             self.process.send_out()
         self.process.reactor.wait(waiter)
 
     def on_synced(self, channel: Channel, message: Synced) -> None:
         """It has."""
-        waiter = self._syncs.pop(message.token, None)
-        if waiter is not None:
-            waiter.finish()
+        call = self._syncs.pop(message.token, None)
+        if call is not None:
+            call()
+
+    def acknowledge(self, channel: Channel) -> None:
+        """Say who has sent results that the refs in them are held here (under the lock)."""
+        references = self.process.references
+        taken, references.taken = references.taken, []
+        fresh, references.fresh = references.fresh, False
+        if not fresh:
+            channel.send(Taken(taken))
+            return
+        number = next(self._numbers)
+        self._syncs[number] = lambda: channel.send(Taken(taken))
+        self.process.to_hub(Sync(number))

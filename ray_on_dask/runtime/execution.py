@@ -83,7 +83,8 @@ class Execution:
         parts = self._split(task, value)
         packed = [self._write(part, task, at) for at, part in enumerate(parts)]
         values = [value for value, _ in packed]
-        self._hand_over([ref for _, refs in packed for ref in refs], owner)
+        for at, (_, refs) in enumerate(packed):
+            self._hand_over(task, at, refs, owner)
         if len(values) < task.returns:  # a generator that has ended early: what it has made counts
             problem = _wrong_number(len(values), task)
             error = self.failed(task, problem, 0.0).values
@@ -108,7 +109,7 @@ class Execution:
     def pack(self, value: Any, task: m.Task, at: int, owner: str) -> m.Value:
         """One result as it travels; refs inside it are handed to the owner."""
         packed, refs = self._write(value, task, at)
-        self._hand_over(refs, owner)
+        self._hand_over(task, at, refs, owner)
         return packed
 
     def _write(self, value: Any, task: m.Task, at: int) -> tuple[m.Value, Sequence[ObjectRef[Any]]]:
@@ -124,11 +125,13 @@ class Execution:
         located = self.executor.storing.write_result(id, serialized, label)
         return m.Value(m.STORED, b"", located, inner), serialized.inner
 
-    def _hand_over(self, refs: Sequence[ObjectRef[Any]], owner: str) -> None:
+    def _hand_over(self, task: m.Task, at: int, refs: Sequence[ObjectRef[Any]], owner: str) -> None:
+        """Hold the refs in a result until its owner does."""
         if refs:
             with self.executor.lock:
-                for ref in refs:
-                    self.executor.references.handed(ref, owner)
+                held = self.executor.references.handing(refs)
+                if held:
+                    self.executor.handing.hold(task.id + index_bytes(at), owner, held)
 
     def failed(self, task: m.Task, error: BaseException, seconds: float) -> m.Result:
         """The result of a task that has raised."""

@@ -21,6 +21,7 @@ from ray_on_dask.ids import TaskIds
 from ray_on_dask.runtime import current, interrupts, job_environment, output, shared_serializers
 from ray_on_dask.runtime.actor_host import ActorHost
 from ray_on_dask.runtime.execution import Execution
+from ray_on_dask.runtime.handing import Handing
 from ray_on_dask.runtime.lending import Lending
 from ray_on_dask.runtime.object_ref import Entry
 from ray_on_dask.runtime.process import Process
@@ -75,6 +76,7 @@ class Executor(Process):
         self.ip = params["ip"]
         self.events = Events(self)
         self.execution = Execution(self)
+        self.handing = Handing(self)
         self.yielding = Yielding(self)
         self.interrupts = interrupts.Interrupts(self)
         self.host: ActorHost | None = None
@@ -94,6 +96,7 @@ class Executor(Process):
             m.Recall: self.served.on_recall,
             m.Cancel: self.interrupts.on_cancel,
             m.Consumed: self.yielding.on_consumed,
+            m.Taken: self.handing.on_taken,
             m.Exit: self.on_exit,
             m.BecomeActor: self.on_become_actor,
         }
@@ -117,6 +120,7 @@ class Executor(Process):
             lease = self.served.leases.get(self.running_lease)
             if self.running is not None and lease is not None and lease.owner == channel.peer:
                 self.interrupts.cancel_running()
+            self.handing.owner_down(channel.peer)
             if self.host is not None:
                 self.host.caller_gone(channel)
 
@@ -220,9 +224,10 @@ class Executor(Process):
         result = self.host.run(channel, task)
         if self.references.on_trial is not None:
             self.settle_trial()
-        cancelled = task.id in self.interrupts.cancelled
+        if task.id in self.interrupts.cancelled:
+            result = self.handing.gone(task.id)
         self.finish(task)
-        self._reply(channel, 0, task, interrupts.gone(task.id) if cancelled else result)
+        self._reply(channel, 0, task, result)
 
     def begin(self, task: m.Task, lease: int) -> None:
         """The main thread goes into a task."""
@@ -325,6 +330,7 @@ class Executor(Process):
             self.events.send(now)
             if self._results and now - self._results_since > RESULTS_AGE:
                 self.flush_results()
+            self.handing.tick(now)
         super().tick(now)
         self.interrupts.again()
 
@@ -336,8 +342,8 @@ class Executor(Process):
         self.nudge()
 
     def may_end(self) -> bool:
-        """Whether nobody depends on this process: no unsettled task of its own."""
-        return not self.submitting.tasks.tasks and not self.calling.busy
+        """Whether nobody depends on this process: no unsettled task, no ref on its way."""
+        return not (self.submitting.tasks.tasks or self.calling.busy or self.handing)
 
     def leave(self, end: SystemExit) -> None:
         """A task has called `sys.exit`."""
@@ -352,13 +358,11 @@ class Executor(Process):
             self.flush_results()
             self.events.send(0.0, force=True)
             self.send_out()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         for channel in self.reactor.channels():
             channel.flush(1.0)
         os._exit(status)
-
-    # -- names ------------------------------------------------------------------------------------
 
     def name_of(self, task: m.Task) -> str:
         """What people call the task."""

@@ -12,10 +12,11 @@ The process's lock is held by callers of every method whose docstring does not s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref as weak
 
+from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime import current
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.wire.messages import (
@@ -29,6 +30,7 @@ from ray_on_dask.wire.messages import (
     Promote,
     Release,
     Resolve,
+    Result,
     Subscribe,
     Value,
 )
@@ -52,6 +54,9 @@ class References:
         self.on_trial: list[Entry] | None = None
         #: Logs failures that nobody has fetched; None where all failures are shown at once.
         self.unhandled: Unhandled | None = None
+        #: Results whose inner refs are held here now; whether the directory was just told of that.
+        self.taken: list[bytes] = []
+        self.fresh = False
         #: Holds to be released: (id, how many).
         self._releases: list[tuple[bytes, int]] = []
         #: Dropped entries of this member that another one of the same process came upon.
@@ -69,8 +74,8 @@ class References:
         with self.process.lock:
             return self._borrow(id)
 
-    def _borrow(self, id: bytes, handed: bool = False) -> ObjectRef[Any]:
-        """The ref for an id; `handed` if the sender took hold of it in this process's name."""
+    def _borrow(self, id: bytes, at_once: bool = False) -> ObjectRef[Any]:
+        """The ref for an id; the directory is told `at_once`, whatever task runs here."""
         entry = self.known.get(id)
         ref = None
         if entry is not None:
@@ -87,17 +92,14 @@ class References:
             ref = ref_to(entry)
             shared.ref = weak(ref)
             self.known[id] = entry
-            if not handed:
-                self._take_hold(entry)
-        if handed:
-            entry.share().owed += 1
-            entry.tracked = True
+            self._take_hold(entry, at_once)
         return ref
 
-    def _take_hold(self, entry: Entry) -> None:
-        if self.on_trial is not None:
+    def _take_hold(self, entry: Entry, at_once: bool = False) -> None:
+        if self.on_trial is not None and not at_once:
             self.on_trial.append(entry)
             return
+        self.fresh = True
         entry.share().owed += 1
         self.process.to_hub(Hold(entry.id, self.process.name))
 
@@ -109,9 +111,10 @@ class References:
         """The ref with this id, new if it is unknown here (takes the lock)."""
         return self.received(id)
 
-    def handed_over(self, ids: list[bytes]) -> list[ObjectRef[Any]]:
-        """Refs inside a result: whoever sent it took hold of them in this process's name."""
-        return [self._borrow(id, handed=True) for id in ids]
+    def take_over(self, result: bytes, ids: list[bytes]) -> list[ObjectRef[Any]]:
+        """Refs inside a result: whoever sent it holds them until it is told that we do."""
+        self.taken.append(result)
+        return [self._borrow(id, at_once=True) for id in ids]
 
     def make_known(self, ref: ObjectRef[Any]) -> None:
         """From now on this ref can be found by its id."""
@@ -218,10 +221,20 @@ class References:
             return PENDING_VALUE
         return Value(entry.kind, entry.data or b"", None, inner)
 
-    def handed(self, ref: ObjectRef[Any], to: str) -> None:
-        """The ref is inside a value that goes to process `to`: hold it in that one's name."""
-        self.promote(ref)
-        self.process.to_hub(Hold(ref._entry.id, to))
+    def refuse(self, result: Result) -> None:
+        """A result that nobody waits for: the refs in it need not be held for us."""
+        for at, value in enumerate(result.values):
+            if value.inner:
+                self.taken.append(result.task + index_bytes(at))
+
+    def handing(self, refs: Sequence[ObjectRef[Any]]) -> list[ObjectRef[Any]]:
+        """These go out in a result: those of them that must be kept until its owner holds them.
+
+        Those that came with the running task's arguments are held by its caller, who is the owner.
+        """
+        for ref in refs:
+            self.promote(ref)
+        return [x for x in refs if x._entry.owned or (x._entry.shared and x._entry.shared.owed)]
 
     # -- values -----------------------------------------------------------------------------
 
@@ -231,7 +244,7 @@ class References:
             self._superfluous(entry, value)
             return
         if value.inner and entry.owned:
-            entry.share().inner = self.handed_over(value.inner)
+            entry.share().inner = self.take_over(entry.id, value.inner)
         entry.kind = value.kind
         if value.kind == STORED:
             made_by, entry.data = entry.data, value.at
@@ -252,7 +265,7 @@ class References:
     def _superfluous(self, entry: Entry, value: Value) -> None:
         """The same value once more, of a task that was run again for another of its values."""
         if value.inner and entry.owned:
-            self.handed_over(value.inner)
+            self.take_over(entry.id, value.inner)
         at = value.at
         if at is not None and not (entry.kind == STORED and entry.data.node == at.node):
             self.process.storing.free_at(at.node, entry.id)

@@ -175,10 +175,15 @@ class Streams:
     def on_yielded(self, channel: Channel, message: m.Yielded) -> None:
         """A value has come."""
         stream = self.open_streams.get(message.task)
+        references = self.process.references
         if stream is None or message.index < stream.taken:
-            return
-        stream.line = channel
-        self.process.references.complete(stream.entry(message.index), message.value)
+            if message.value.inner:
+                references.taken.append(message.task + index_bytes(message.index))
+        else:
+            stream.line = channel
+            references.complete(stream.entry(message.index), message.value)
+        if references.taken:
+            self.process.asking.acknowledge(channel)
 
     def ended(self, owned: Any, result: m.Result) -> None:
         """The task is over; it has made as many values as it says."""

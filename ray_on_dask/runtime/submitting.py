@@ -270,6 +270,7 @@ class Submitting:
         for result in message.results:
             owned: Any = finished(message.lease, result.task, result.seconds, now)
             if owned is None:
+                self.process.references.refuse(result)
                 continue
             if result.status == m.DONE:
                 for entry, value in zip(owned.returns, result.values, strict=False):
@@ -280,6 +281,8 @@ class Submitting:
                     self.process.recovery.over(owned)
             else:
                 self._not_done(owned, result, now)
+        if self.process.references.taken:
+            self.process.asking.acknowledge(channel)
         out = self.tasks.refill(message.lease, now)
         if out:
             self.carry_out(out)

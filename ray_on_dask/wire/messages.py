@@ -76,6 +76,7 @@ from ray_on_dask.wire.task_messages import (
     ReturnLease as ReturnLease,
     Serializer as Serializer,
     StartLease as StartLease,
+    Taken as Taken,
     Unblocked as Unblocked,
     Yielded as Yielded,
 )
@@ -295,6 +296,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     Demand, StartLease, LeaseStarted, BeginLease, Granted, ReturnLease, EndLease, LeaseEnded,
     LeaseLost, LeaseFailed, Blocked, Unblocked, Infeasible,
     Function, Serializer, Push, Recall, GivenBack, Results, Cancel, Yielded, Consumed,
+    Taken,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Missing,
     Sealed, FreeObjects, SpaceFreed, OwnerGone,

@@ -182,6 +182,12 @@ class Yielded(msgspec.Struct, frozen=True, array_like=True, tag=36):
     value: Value
 
 
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag=39):
+    """Owner to executor: the directory knows that the owner holds the refs inside these results."""
+
+    results: list[bytes]
+
+
 class Consumed(msgspec.Struct, frozen=True, array_like=True, tag=37):
     """Owner to executor: the reader has taken `count` values in all."""
 
