@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray_on_dask.plugins._dask_compat import CLIENT
@@ -61,3 +62,25 @@ def future_of_key(client: Any, key: Any) -> Any:
     from distributed import Future
 
     return Future(key, client)
+
+
+def guard_listeners(server: Any, may: Callable[[tuple[str, int], tuple[str, int]], bool]) -> None:
+    """Hang up on whoever connects to a server by TCP and `may` not: ``may(their end, our end)``."""
+    for listener in server.listeners:
+        accepting = getattr(listener, "tcp_server", None)
+        if accepting is not None:
+            accepting.handle_stream = _guarded(accepting.handle_stream, may)
+
+
+def _guarded(handle: Callable[..., Any], may: Callable[..., bool]) -> Callable[..., Any]:
+    async def guarded(stream: Any, address: Any) -> None:
+        try:
+            allowed = may(address[:2], stream.socket.getsockname()[:2])
+        except (OSError, ValueError):
+            allowed = False
+        if allowed:
+            await handle(stream, address)
+        else:
+            stream.close()
+
+    return guarded

@@ -95,3 +95,24 @@ def test_graphs_of_all_forms_have_tasks_data_and_aliases() -> None:
     value = delayed(abs)(-1)
     (task,) = tasks.graph_nodes(tasks.graph_of(value)).values()
     assert task({}) == 1
+
+
+def test_a_guard_hangs_up_on_whoever_may_not_connect() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        asked: list[Any] = []
+
+        def may(peer: Any, own: Any) -> bool:
+            asked.append((peer, own))
+            return len(asked) > 1
+
+        tasks.guard_listeners(scheduler, may)
+        port = int(scheduler.address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read(1) == b""
+        assert asked == [(writer.get_extra_info("sockname"), ("127.0.0.1", port))]
+        writer.close()
+        async with Client(scheduler.address, asynchronous=True) as client:
+            assert await client.submit(abs, -1) == 1
+        assert len(asked) > 1
+
+    run(test)

@@ -176,3 +176,32 @@ def test_a_local_cluster_listens_on_loopback_alone(ray: Any) -> None:
         if connection.status == "LISTEN"
     }
     assert open_to == {"127.0.0.1"}
+
+
+def listening_ports() -> list[int]:
+    """TCP ports of this session's head: the scheduler's and the worker's."""
+    from ray_on_dask.runtime import current
+
+    addresses = [x["address"] for x in current.require().asking.ask("nodes")]
+    addresses.append(current.require().asking.ask("session")["scheduler_address"])
+    return [int(address.rpartition(":")[2]) for address in addresses]
+
+
+def hangs_up(port: int) -> bool:
+    """Whether a server closes a connection without a word; Dask's begin with a handshake."""
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        try:
+            return sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+@needs_root
+def test_a_local_clusters_tcp_ports_are_for_this_user_alone(ray: Any) -> None:
+    """Else any user of the machine could have a Dask scheduler run code as ours."""
+    ports = listening_ports()
+    assert len(ports) == 2
+    for port in ports:
+        assert not hangs_up(port)
+        assert as_stranger(lambda port=port: int(not hangs_up(port))) == 0
+    assert ray.get(ray.put(1)) == 1
