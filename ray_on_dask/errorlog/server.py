@@ -181,6 +181,7 @@ def launch(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = directory / "redis.conf"
     config.touch(mode=0o600)
+    (directory / "redis.log").touch(mode=0o600)
     config.write_text(configuration(shard))
     started: Future[subprocess.Popen[bytes]] = Future()
     threading.Thread(

@@ -38,9 +38,11 @@ def can_tell() -> bool:
     In some sandboxes it cannot be read, or knows no users.
     """
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            with socket.create_connection(server.getsockname(), 5) as own:
-                return peer_is_ours(own.getsockname(), server.getsockname())
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), 5) as own,
+        ):
+            return peer_is_ours(own.getsockname(), server.getsockname())
     except (OSError, ValueError, IndexError):
         return False
 
