@@ -35,10 +35,9 @@ async def run(options: dict[str, Any]) -> None:
 
     from ray_on_dask.plugins import dashboard
     from ray_on_dask.plugins._dask_compat import give_to_future_workers
-    from ray_on_dask.plugins._dask_compat_tasks import guard_listeners
     from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
     from ray_on_dask.plugins.worker_plugin import NodePlugin
-    from ray_on_dask.runtime import loopback, output
+    from ray_on_dask.runtime import output
 
     dask.config.set({"distributed.admin.low-level-log-length": 0})
     logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -52,9 +51,7 @@ async def run(options: dict[str, Any]) -> None:
         dashboard_address=dashboard.address(shown["host"], shown["port"])
         if shown["include"] else "127.0.0.1:0",
     ) as scheduler:  # fmt: skip
-        guarded = host.startswith("127.") and loopback.can_tell()
-        if guarded:
-            guard_listeners(scheduler, loopback.peer_is_ours)
+        _guard(host, scheduler)
         if shown["include"]:
             control.session["dashboard_url"] = dashboard.install(scheduler, control.show_past)
         await scheduler.register_scheduler_plugin(control, idempotent=True)
@@ -63,8 +60,7 @@ async def run(options: dict[str, Any]) -> None:
             dashboard=False, name="head", resources=options["resources"], death_timeout=None,
         )  # fmt: skip
         async with worker:
-            if guarded:
-                guard_listeners(worker, loopback.peer_is_ours)
+            _guard(host, worker)
             await worker.plugin_add(node, name=node.name)
             control.node_up(worker.address, node.node.facts())
             # Dask may have named the process after its worker alone.
@@ -90,6 +86,15 @@ def _log_to(path: str) -> None:
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
+
+
+def _guard(host: str, server: Any) -> None:
+    """Let nobody but this user connect to a server on loopback."""
+    from ray_on_dask.plugins._dask_compat_tasks import guard_listeners
+    from ray_on_dask.runtime import loopback
+
+    if host.startswith("127.") and loopback.can_tell():
+        guard_listeners(server, loopback.peer_is_ours)
 
 
 def _say(**facts: Any) -> None:
