@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.resource_tracker import ensure_running
@@ -103,22 +104,22 @@ def test_a_node_that_is_retired_finishes_its_tasks_and_its_actors_move(tmp_path:
         def run(i: int) -> str:
             if not i:
                 (tmp_path / "runs").touch()
-                time.sleep(1.0)
+                while not (tmp_path / "go").exists():
+                    time.sleep(0.02)
             return ray.get_runtime_context().get_node_id()
 
         refs = [run.remote(i) for i in range(5)]
         wait_for_condition((tmp_path / "runs").exists, timeout=20)
-        leaving = address_of(cluster, other)
-        client.retire_workers([leaving])
+        control = cluster.scheduler.extensions["ray_on_dask"]
+        leaving = [control.addresses[other]]
+        retiring = threading.Thread(target=client.retire_workers, args=(leaving,))
+        retiring.start()
+        wait_for_condition(lambda: control.store.leases.nodes[other].draining, timeout=20)
+        assert ray.get(refs[1:], timeout=30) == [home] * 4, "they begin elsewhere at once"
+        (tmp_path / "go").touch()
+        retiring.join(30)
         nodes = ray.get(refs, timeout=30)
         assert nodes == [other] + [home] * 4, "it finishes what runs, and begins nothing"
         assert ray.get(actor.node.remote(), timeout=30) == home
         assert [x["NodeID"] for x in ray.nodes() if x["Alive"]] == [home]
         ray.shutdown()
-
-
-def address_of(cluster: Any, node: str) -> str:
-    """The Dask worker that is a node."""
-    plugin = cluster.scheduler.extensions["ray_on_dask"]
-    address: str = plugin.addresses[node]
-    return address

@@ -35,7 +35,7 @@ def node_of(control: ControlPlugin, name: str, address: str) -> None:
     facts = NodeFacts(name, address, "", "", "", "", "", "", 1, {"CPU": 10_000})
     assert control.store is not None
     control.addresses[name] = address
-    control._dispatch(control.store.node_up(facts, control.now()))
+    control.dispatch(control.store.node_up(facts, control.now()))
 
 
 async def until(condition: Callable[[], Any]) -> None:
