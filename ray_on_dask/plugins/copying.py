@@ -155,6 +155,7 @@ class Copying:
 
     def tick(self) -> None:
         """To be called each second."""
+        self.reading.trim(self.node.now())
         if self._store is not None:
             self._store.trim()
 

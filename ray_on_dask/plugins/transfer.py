@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 from ray_on_dask.core.stored_objects import Stored
@@ -25,8 +26,8 @@ logger = logging.getLogger("ray_on_dask")
 RANGE, AHEAD = 4 << 20, 2
 #: Objects that one node reads at a time, and comms to one node that it keeps for the next ones.
 AT_ONCE = KEPT = 8
-#: Seconds without a byte after which another copy is tried.
-SILENCE = 15.0
+#: Seconds without a byte after which another copy is tried, and without use until a comm is closed.
+SILENCE, UNUSED = 15.0, 30.0
 
 
 class Source(Protocol):
@@ -137,7 +138,8 @@ class Reading:
         self._dial = dial
         self._reserve = reserve
         self._free = free
-        self._idle: dict[str, list[Any]] = {}
+        #: {node: comms to it that are not in use, with when they were}.
+        self._idle: dict[str, list[tuple[Any, float]]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def read(self, id: bytes, nodes: list[str]) -> Brought:
@@ -226,7 +228,7 @@ class Reading:
     async def _comm(self, node: str) -> Any:
         idle = self._idle.get(node, [])
         while idle:
-            comm = idle.pop()
+            comm, _ = idle.pop()
             if not comm.closed():
                 return comm
         comm = await self._dial(node)
@@ -236,13 +238,23 @@ class Reading:
     def _keep(self, node: str, comm: Any) -> None:
         idle = self._idle.setdefault(node, [])
         if len(idle) < KEPT and not comm.closed():
-            idle.append(comm)
+            idle.append((comm, monotonic()))
         else:
             comm.abort()
 
+    def trim(self, now: float) -> None:
+        """Hang up where nobody has read for a while."""
+        for node, idle in list(self._idle.items()):
+            for comm, since in list(idle):
+                if comm.closed() or now - since > UNUSED:
+                    idle.remove((comm, since))
+                    comm.abort()
+            if not idle:
+                del self._idle[node]
+
     def forget(self, node: str) -> None:
-        """A node is gone, or nobody has read from it for a while."""
-        for comm in self._idle.pop(node, ()):
+        """Hang up on a node."""
+        for comm, _ in self._idle.pop(node, ()):
             comm.abort()
 
     def close(self) -> None:

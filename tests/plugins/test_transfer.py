@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -122,6 +123,11 @@ def test_comms_are_used_again(tmp_path: Path) -> None:
             many = [network.reading.read(b"%d" % number, ["a"]) for number in range(50)]
             await asyncio.gather(*many)
             assert len(network.comms) <= transfer.AT_ONCE + 1
+            network.reading.trim(monotonic())
+            assert network.reading._idle
+            network.reading.trim(monotonic() + 2 * transfer.UNUSED)
+            assert not network.reading._idle
+            assert all(comm.closed() for comm in network.comms)
 
     asyncio.run(story())
 
