@@ -20,6 +20,7 @@ PRELOAD = (
     "ray_on_dask.exceptions",
     "ray_on_dask.error_serialization",
     "ray_on_dask.api",
+    "ray_on_dask.runtime.rehearsal",
 )
 
 

@@ -14,11 +14,14 @@ from typing import Any, TextIO
 MARK = "\x1e"
 
 try:
-    from setproctitle import setproctitle as _set_title
+    from setproctitle import getproctitle as _get_title, setproctitle as _set_title
 except ImportError:  # no C extension for this platform
 
     def _set_title(title: str) -> None:
         pass
+
+    def _get_title() -> str:
+        return ""
 
 
 _name = ""
@@ -44,6 +47,11 @@ def end() -> None:
     for stream in (_out, _err):
         if stream is not None and stream.unflushed:
             stream.flush()
+
+
+def title_now() -> str:
+    """What the process shows as its title."""
+    return _get_title()
 
 
 def title(text: str) -> None:

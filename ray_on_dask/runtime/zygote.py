@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from ray_on_dask.runtime import process_tree
 from ray_on_dask.runtime.directories import remove_directory
 from ray_on_dask.runtime.forked_child import become_child, reseed
+from ray_on_dask.runtime.packing import fill_holes
 from ray_on_dask.runtime.zygote_messages import (
     LONGEST_REQUEST,
     NEVER_STARTED,
@@ -225,7 +226,12 @@ def load(modules: Iterable[str]) -> None:
     before = {name: os.environ.get(name) for name in _BLAS_VARIABLES}
     os.environ.update(dict.fromkeys(_BLAS_VARIABLES, "1"))
     for module in modules:
-        importlib.import_module(module)
+        rehearse = getattr(importlib.import_module(module), "rehearse", None)
+        if rehearse is not None:
+            try:
+                rehearse()
+            except Exception:  # children work without it, only larger
+                traceback.print_exc()
     for name, value in before.items():
         os.environ.pop(name)
         if value is not None:
@@ -234,6 +240,7 @@ def load(modules: Iterable[str]) -> None:
         print(f"zygote: imports have started {threads - 1} threads", file=sys.stderr, flush=True)
     reseed()  # what it loads when first called stays shared
     gc.collect()
+    fill_holes()
     gc.freeze()
     gc.disable()  # children turn it on again
 
