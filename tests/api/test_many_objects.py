@@ -14,7 +14,7 @@ import pytest
 
 from ray_on_dask.runtime import arguments, current, storing
 
-MANY = int(os.environ.get("RAY_ON_DASK_MANY", "20000"))
+MANY = int(os.environ.get("RAY_ON_DASK_MANY", "10000"))
 #: Files and mappings that a process may have, however many objects there are.
 FEW = 500
 
