@@ -61,9 +61,13 @@ class DaskCluster:
 
 
 @pytest.fixture
-def dask_cluster() -> Iterator[DaskCluster]:
+def dask_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskCluster]:
     """Nothing is started yet; all of it has ended after the test."""
     import ray_on_dask as ray
+
+    # On a busy machine `dask scheduler` takes its time to start.
+    monkeypatch.setenv("DASK_RAY_ON_DASK__CONNECT_TIMEOUT", "45")
+    monkeypatch.setenv("DASK_RAY_ON_DASK__NODE_TIMEOUT", "45")
 
     cluster = DaskCluster()
     yield cluster

@@ -51,7 +51,7 @@ def test_a_driver_makes_nodes_of_the_workers_of_a_plain_cluster(
     assert context["webui_url"].startswith("http://127.0.0.1:")
     until(lambda: nodes_alive() == 2)
     assert ray.cluster_resources()["CPU"] == 2
-    assert len(set(ray.get(node_processes(20), timeout=30))) == 2
+    until(lambda: len(set(ray.get(node_processes(20), timeout=60))) == 2, 60.0)
 
 
 def test_objects_made_on_one_node_are_read_and_freed_from_another(
@@ -93,7 +93,7 @@ def test_a_worker_that_comes_late_is_a_node_and_one_that_goes_is_none(
     ray.init(dask_cluster.start(1, "--preload", "ray_on_dask.plugins.scheduler"))
     late = dask_cluster.add_worker()
     until(lambda: nodes_alive() == 2)
-    assert len(set(ray.get(node_processes(20), timeout=30))) == 2
+    until(lambda: len(set(ray.get(node_processes(20), timeout=60))) == 2, 60.0)
     late.send_signal(signal.SIGTERM)
     until(lambda: nodes_alive() == 1)
     assert len(set(ray.get(node_processes(5), timeout=30))) == 1
