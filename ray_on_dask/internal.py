@@ -1,4 +1,4 @@
-"""`internal.free`, of the 1.x API."""
+"""`internal.free`, of the 1.x API, and `memory_summary`: what keeps objects alive."""
 
 from __future__ import annotations
 
@@ -21,3 +21,32 @@ def free(object_refs: Any, local_only: bool = False) -> None:
     if session is not None:
         session.references.free(refs)
         session.send_out()
+
+
+def memory_summary(
+    address: str | None = None, group_by: str = "NODE_ADDRESS", sort_by: str = "OBJECT_SIZE",
+    units: str = "B", stats_only: bool = False, num_entries: int | None = None,
+) -> str:  # fmt: skip
+    """Which objects processes share and who holds them, as ``ray-on-dask memory`` prints it.
+
+    Objects that never left their owner are not in it: nobody else keeps them.
+
+    Parameters
+    ----------
+    address : optional
+        Accepted; the session of the calling process answers.
+    group_by : str
+        "NODE_ADDRESS" or "STACK_TRACE" (the function that makes the object).
+    sort_by : str
+        "OBJECT_SIZE", "PID" or "REFERENCE_TYPE".
+    units : str
+        "B", "KB", "MB" or "GB".
+    stats_only : bool
+        Sums alone.
+    num_entries : int, optional
+        At most so many of a group.
+    """
+    from ray_on_dask.api import memory_listing
+
+    found = memory_listing.rows()
+    return memory_listing.text(found, group_by, sort_by, units, stats_only, num_entries)

@@ -18,7 +18,7 @@ COMMANDS = {
     "start": "cluster", "stop": "cluster", "status": "cluster",
     "nodes": "tables", "actors": "tables", "tasks": "tables", "objects": "tables",
     "errors": "tables", "placement-groups": "tables",
-    "list": "resources", "get": "resources", "summary": "resources",
+    "memory": "memory", "list": "resources", "get": "resources", "summary": "resources",
     "logs": "watching", "timeline": "watching", "kill-actor": "watching",
     "job": "jobs", "microbenchmark": "microbenchmark", "run": "running",
 }  # fmt: skip

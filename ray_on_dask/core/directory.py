@@ -331,6 +331,11 @@ class Directory:
         """The processes that have promised values which are not there yet."""
         return [owner for owner, ids in self._table.pending.items() if ids]
 
+    def contents(self) -> list[tuple[bytes, list[bytes]]]:
+        """(id, ids of the refs in it) of each value that has any."""
+        entries = self._table.entries.items()
+        return [(id, x.value.inner) for id, x in entries if x.value is not None and x.value.inner]
+
     def entries(self, limit: int | None = None) -> list[dict[str, Any]]:
         """One dictionary for each of the first `limit` ids, placeholders (UNKNOWN) included.
 

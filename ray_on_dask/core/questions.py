@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.core import overview
+from ray_on_dask.core import memory_view, overview
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.metrics import Metrics
 from ray_on_dask.core.resources import as_floats
@@ -142,6 +142,9 @@ class Questions:
 
     def _about_objects(self, sender: str, limit: int = 10_000) -> list[dict[str, Any]]:
         return self.store.directory.entries(limit)
+
+    def _about_memory(self, sender: str, limit: int = 10_000) -> list[dict[str, Any]]:
+        return memory_view.listed(self.store, limit)
 
     def _about_is_known(self, sender: str, id: bytes) -> bool:
         return id in self.store.directory

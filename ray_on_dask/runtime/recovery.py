@@ -224,8 +224,14 @@ class Recovery:
         entry = self.results.get(id) or self.process.references.known.get(id)
         return entry is not None and entry.kind in (m.INLINE, m.STORED, m.PENDING)
 
+    def name_of(self, entry: Entry) -> str:
+        """The function that makes or has made an object, "" if that is not known any more."""
+        kept = self.kept.get(entry.id[: core.TASK])
+        owned = entry.data if entry.kind == m.PENDING else kept and kept.owned
+        return str(getattr(getattr(owned, "task", None), "name", ""))
+
     def _give_up(self, entry: Entry, hopeless: core.Hopeless, why: str) -> None:
-        name = getattr(getattr(entry.data, "task", None), "name", "")
+        name = self.name_of(entry)
         label = entry.shared.label if entry.shared is not None else ""
         limit = self.lineage.limit
         error = failures.not_made_again(entry.id, name or label or "put", hopeless, why, limit)
@@ -270,7 +276,7 @@ class Recovery:
             entry.alive = False
         references.known[id] = entry
         entry.tracked = True
-        return references.ref_of_known(entry)
+        return references.received(id)
 
     def _run(self, redo: core.Redo) -> None:
         owned = self.kept[redo.task].owned

@@ -103,10 +103,6 @@ class References:
         entry.share().owed += 1
         self.process.to_hub(Hold(entry.id, self.process.name))
 
-    def ref_of_known(self, entry: Entry) -> ObjectRef[Any]:
-        """The ref to an entry in the table, made if there is none (under the lock)."""
-        return self._borrow(entry.id)
-
     def ref_of(self, id: bytes) -> ObjectRef[Any]:
         """The ref with this id, new if it is unknown here (takes the lock)."""
         return self.received(id)
@@ -199,7 +195,8 @@ class References:
         shared.owed += 1
         entry.tracked = True
         self.known[entry.id] = entry
-        self.process.to_hub(Promote(entry.id, self._for_directory(entry), shared.label))
+        label = shared.label or self.process.recovery.name_of(entry)
+        self.process.to_hub(Promote(entry.id, self._for_directory(entry), label))
 
     def _for_directory(self, entry: Entry) -> Value:
         if entry.kind == INLINE and len(entry.data) > CARRIED_MAX:

@@ -108,7 +108,7 @@ class Simulated:
         self.references = References(self)  # type: ignore[arg-type]
         self.storing = Storage(self)
         self.recovery = SimpleNamespace(
-            results={}, stored=lambda *_: None, released=lambda *_: None
+            results={}, stored=lambda *_: None, released=lambda *_: None, name_of=lambda _: ""
         )
         self.handing = Handing(self)  # type: ignore[arg-type]
         self.asking = Asking(self)  # type: ignore[arg-type]
