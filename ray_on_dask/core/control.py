@@ -29,6 +29,7 @@ from ray_on_dask.core.members import (
 )
 from ray_on_dask.core.placement import PlacementGroups
 from ray_on_dask.core.questions import Questions
+from ray_on_dask.core.shunned import Shunned
 from ray_on_dask.core.tally import Tally
 from ray_on_dask.wire import messages as m
 
@@ -61,6 +62,7 @@ class ControlStore:
         self.gateways = Gateways(self)
         #: {node that has left in an orderly way: when what it has not handed over is lost, why}.
         self.leaving: dict[str, tuple[float, str]] = {}
+        self.shunned = Shunned(self.leases)
         self.actors = Actors(make_error, self._job_config)
         self.groups = PlacementGroups(self.leases, make_error)
         self.group_handlers = GroupHandlers(self)
@@ -88,6 +90,7 @@ class ControlStore:
             m.Subscribe: lambda who, msg, now: self.directory.subscribe(who, msg),
             m.FreeObjects: lambda who, msg, now: self.copies.free(msg, self.nodes),
             m.Copied: lambda who, msg, now: self.copies.copied(who, msg),
+            m.Unreachable: self.shunned.said,
             m.CopiesFreed: lambda who, msg, now: self.copies.freed(who, msg),
             m.WaitingFor: lambda who, msg, now: self.directory.waiting_for(who, msg),
             m.FreeRefs: lambda who, msg, now: self.directory.free(msg),
@@ -358,6 +361,7 @@ class ControlStore:
         out += self._free_of(gone)
         for name in [x for x, (when, _) in self.leaving.items() if when <= now]:
             out += self._objects_lost(name, self.leaving.pop(name)[1])
+        self.shunned.tick(now)
         if self.leases.lacking:
             out += self.leases.tick(now)
             out += self.actor_handlers.tick(now)

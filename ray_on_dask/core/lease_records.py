@@ -23,6 +23,8 @@ class Node:
     leases: dict[int, Lease] = field(default_factory=dict)
     #: It is about to leave: nothing new goes there.
     draining: bool = False
+    #: Nodes from which it cannot be reached: their owners' tasks do not go here.
+    shunned: set[str] = field(default_factory=set)
     #: The demand for which what comes free here is kept.
     reserved: Demand | None = None
 

@@ -92,7 +92,7 @@ def fits(node: Node, demand: Demand) -> bool:
 
 def takes(node: Node, demand: Demand) -> bool:
     """Whether a node takes new leases of this demand, room or not."""
-    if node.draining:
+    if node.draining or (demand.home in node.shunned and demand.lifetime is None):
         return False
     kept = node.reserved
     if kept is None or kept is demand or demand.urgent:

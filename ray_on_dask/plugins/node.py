@@ -90,6 +90,7 @@ class NodeManager:
         self.relay = Relay(
             self.name, self.dialer.dial, self._join_line, self.now, self.pool.owner_lost
         )
+        self.relay.on_unreachable = self._on_unreachable
         self._server: asyncio.AbstractServer | None = None
         self._children: dict[str, Callable[[int], None]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -165,6 +166,13 @@ class NodeManager:
         """An owner on another host wants a line to an executor of this node."""
         address = self.pool.executors[end.executor].address
         await asyncio.get_running_loop().create_unix_connection(lambda: end, address)
+
+    def _on_unreachable(self, node: str) -> None:
+        logger.warning(
+            "node %s cannot be reached from node %s: is the port of its Dask worker open? Tasks of "
+            "processes here go elsewhere for a while.", node, self.name,
+        )  # fmt: skip
+        self.up(self.name, m.Unreachable(node))
 
     # -- messages from above ------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ logger = logging.getLogger("ray_on_dask")
 BATCH = 1 << 20
 #: Seconds of silence after which a comm is taken for broken, and a link for lost.
 SILENCE, GIVE_UP = 4.0, 20.0
+#: Seconds for the first comm of a link.
+FIRST = 6.0
 #: Seconds for one try to connect, and between two tries.
 CONNECT, AGAIN = 3.0, 0.3
 
@@ -105,7 +107,10 @@ class NodeLink:
     async def _keep_up(self) -> None:
         new = True
         try:
-            while not self.closed and self.relay.now() - self.heard < GIVE_UP:
+            while not self.closed:
+                if self.relay.now() - self.heard > (FIRST if new else GIVE_UP):
+                    self.relay.on_unreachable(self.peer)
+                    break
                 try:
                     comm = await self.relay.dial(self.peer)
                 except OSError:
@@ -239,6 +244,8 @@ class Relay:
         self.dial = dial
         self.now = now
         self.on_lost = on_lost
+        #: Called with the name of a node that cannot be connected to, and is not known to be dead.
+        self.on_unreachable: Callable[[str], None] = lambda node: None
         #: The call that the other side's server answers.
         self.op = "rod-link"
         #: Makes the local end of a line.

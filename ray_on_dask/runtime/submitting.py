@@ -229,6 +229,9 @@ class Submitting:
                 del self._down[executor]
                 for lease in [x for x in self.tasks.leases.values() if x.executor == executor]:
                     running = next(iter(lease.aboard), b"")
+                    self.process.to_hub(m.ReturnLease(lease.id))
+                    group = self.tasks.classes[lease.key]  # its demand falls by that, there too
+                    group.wanted = max(0, min(group.wanted, len(group.leases) - 1))
                     self.carry_out(self.tasks.lost(lease.id, running, "its line went down", now))
 
     # -- messages in ---------------------------------------------------------------------------

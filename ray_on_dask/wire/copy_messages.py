@@ -1,4 +1,4 @@
-"""Messages between nodes and the control store about copies of stored objects on other hosts."""
+"""Messages of nodes to the control store about other hosts: copies of objects, ways to nodes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ class Copied(msgspec.Struct, frozen=True, array_like=True, tag=111):
     id: bytes
     at: Located
     home: str
+
+
+class Unreachable(msgspec.Struct, frozen=True, array_like=True, tag=113):
+    """Node to control store: I cannot connect to that node, which is alive as far as I know."""
+
+    node: str
 
 
 class CopiesFreed(msgspec.Struct, frozen=True, array_like=True, tag=112):

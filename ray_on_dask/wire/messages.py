@@ -31,7 +31,11 @@ from ray_on_dask.wire.actor_messages import (
     StartActor as StartActor,
     WatchActor as WatchActor,
 )
-from ray_on_dask.wire.copy_messages import Copied as Copied, CopiesFreed as CopiesFreed
+from ray_on_dask.wire.copy_messages import (
+    Copied as Copied,
+    CopiesFreed as CopiesFreed,
+    Unreachable as Unreachable,
+)
 from ray_on_dask.wire.group_messages import (
     CreateGroup as CreateGroup,
     GroupState as GroupState,
@@ -305,7 +309,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     ActorExiting, ActorStillborn, SaveCheckpoint,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
-    Relay, Copied, CopiesFreed,
+    Relay, Copied, CopiesFreed, Unreachable,
 ]  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode

@@ -108,6 +108,18 @@ def test_a_node_that_retires_has_a_moment_for_what_it_has_handed_over(store):
     assert word.moved == [(ID, at("a2"))]
 
 
+def test_no_tasks_go_where_their_owner_cannot_reach_them_for_a_while(store):
+    """Owners at a1 alone: others reach the node."""
+    store.handle("a1", m.Unreachable("b"), 1.0)
+    store.joined("a2", m.Hello("bb" * 8, "driver", 1), 1.0)
+    out = store.handle(OWNER, m.Demand(1, 6, CPU), 1.0)
+    assert {x.to for x in said(out, m.StartLease)} == {"a1", "a2"}
+    out = store.handle("bb" * 8, m.Demand(1, 1, CPU), 1.0)
+    assert [x.to for x in said(out, m.StartLease)] == ["b"]
+    assert not said(store.tick(50.0), m.StartLease)
+    assert [x.to for x in said(store.tick(70.0), m.StartLease)] == ["b"]
+
+
 def test_leases_go_where_most_bytes_are_if_they_fit_there(store):
     near_b = m.SchedulingClass({"CPU": UNITS}, name="task", near="b")
     out = store.handle(OWNER, m.Demand(1, 3, near_b, False, {"b": 1 << 20}), 1.0)
