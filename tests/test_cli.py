@@ -73,7 +73,8 @@ ray.init("auto", namespace="n", log_to_driver=False, driver_mode=ray.SILENT_MODE
 class Server:
     def say(self):
         print("hello from an actor")
-        return 1
+        self.made = ray.put(bytes(300_000))  # it is this actor's, and lives with it
+        return ray.get(ray.remote(len).remote([self.made]))
 
 server = Server.options(name="srv", lifetime="detached").remote()
 ray.get([server.say.remote() for _ in range(3)])
@@ -97,6 +98,10 @@ def test_what_a_program_has_left_is_looked_at(cli: Cli, head: str, tmp_path: Pat
     assert "FINISHED=3" in cli("summary", "tasks").stdout
     listed = cli("list", "actors", "-f", "class_name=Server", "--detail", "--format", "yaml").stdout
     assert "calls_done: 3" in listed
+    objects = json.loads(cli("objects", "--format", "json").stdout)
+    (object,) = [x for x in objects if x["call_site"] == "put"]
+    assert object["object_size"] >= 300_000 and sum(object["holders"].values()) == 1
+    assert object["pid"] == actor["pid"]
     assert "srv" in cli("get", "actors", actor["actor_id"]).stdout
     log = cli("logs").stdout.split()[0]
     assert cli("logs", log).stdout == "hello from an actor\n" * 3
@@ -147,7 +152,7 @@ def test_a_blocking_start_ends_its_cluster(cli: Cli, tmp_path: Path) -> None:
     assert process.stdout is not None
     assert "Started a cluster" in process.stdout.readline()
     assert cli("status").returncode == 0
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored where tests run in the background
     assert process.wait(30) == 0
     process.stdout.close()
     end = time.monotonic() + 20

@@ -202,6 +202,7 @@ def test_objects_that_others_know_are_listed(ray: Any) -> None:
     assert ray.get(size.remote([ref]), timeout=20) == 1
     found = eventually(lambda: state.get_objects(ref.hex()))
     assert found[0].object_size >= 1000
+    assert (found[0].call_site, found[0].reference_type) == ("put", "LOCAL_REFERENCE")
     assert state.summarize_objects()["cluster"]["total_objects"] >= 1
 
 

@@ -225,9 +225,9 @@ class ObjectState(State):
     #: "FINISHED" once there is a value, else "PENDING".
     task_status: str = plain()
     attempt_number: int | None = plain()
-    #: "LOCAL_REFERENCE", "CAPTURED_IN_OBJECT" or "UNKNOWN_STATUS".
+    #: "LOCAL_REFERENCE", "CAPTURED_IN_OBJECT", "ACTOR_HANDLE" or "UNKNOWN_STATUS".
     reference_type: str = plain()
-    #: The function that makes it, "put" for a put.
+    #: The function that makes it, "put" for a put, "actor" for what stands for an actor.
     call_site: str = plain()
     #: "DRIVER" or "WORKER": who owns it.
     type: str = plain()

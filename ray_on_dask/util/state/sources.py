@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ray_on_dask.core.resources import as_floats
-from ray_on_dask.ids import JobID
+from ray_on_dask.ids import PUT_INDEX, TASK_ID_SIZE, ActorID, JobID
 from ray_on_dask.runtime.here import worker_id
 from ray_on_dask.util.state.listing import ask
 from ray_on_dask.util.state.records import (
@@ -148,6 +148,7 @@ def objects(timeout: float) -> list[ObjectState]:
     """Objects of which others than their owners know."""
     members = ask("stats", timeout)["members"]
     ips = {node["name"]: node["ip"] for node in ask("nodes", timeout)}
+    made_by = {run[4]: run[3] for run in ask("runs", timeout)}
     out = []
     for x in ask("objects", timeout):
         kind, node, pid, _ = members.get(x["owner"], ("", "", 0, 0))
@@ -155,7 +156,7 @@ def objects(timeout: float) -> list[ObjectState]:
             ObjectState(
                 object_id=x["object_id"], object_size=x["size"],
                 task_status="PENDING" if x["state"] == "PENDING" else "FINISHED",
-                attempt_number=0, reference_type=_reference_type(x), call_site=x["label"],
+                attempt_number=0, reference_type=_reference_type(x), call_site=_maker(x, made_by),
                 type="DRIVER" if kind == "driver" else "WORKER", pid=pid, ip=ips.get(node, ""),
                 owner=x["owner"], node_id=x["node"], holders=x["holders"],
             )
@@ -163,7 +164,19 @@ def objects(timeout: float) -> list[ObjectState]:
     return out
 
 
+def _maker(entry: dict[str, Any], made_by: dict[str, str]) -> str:
+    """The function that makes an object, "put" for a put, "actor" for what stands for an actor."""
+    id = bytes.fromhex(entry["object_id"])
+    if len(id) == ActorID.SIZE:
+        return "actor"
+    if id[TASK_ID_SIZE:] == PUT_INDEX:
+        return "put"
+    return entry["label"] or made_by.get(id[:TASK_ID_SIZE].hex(), "")
+
+
 def _reference_type(entry: dict[str, Any]) -> str:
+    if len(entry["object_id"]) == 2 * ActorID.SIZE:
+        return "ACTOR_HANDLE"
     if any(count > 0 for count in entry["holders"].values()):
         return "LOCAL_REFERENCE"
     return "CAPTURED_IN_OBJECT" if entry["containers"] else "UNKNOWN_STATUS"
