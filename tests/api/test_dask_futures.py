@@ -114,6 +114,19 @@ def test_a_dask_value_is_stored_on_the_node_that_has_it_and_not_carried_here(
     assert not ray.get(refs[0]).flags.writeable
 
 
+def test_a_task_goes_where_its_dask_value_was_stored(client: Client, cluster: LocalCluster) -> None:
+    @ray.remote
+    def where(array: Any) -> tuple[str, int]:
+        return ray.get_runtime_context().get_node_id(), len(array)
+
+    there = addresses()
+    for worker in cluster.scheduler.workers:
+        future = client.submit(np.ones, 3_000_000, workers=[worker], pure=False)
+        node, _ = ray.get(where.remote(future), timeout=30)
+        (name,) = [x for x in there if node.startswith(x) or x.startswith(node)]
+        assert there[name] == worker
+
+
 def test_a_future_given_many_times_is_written_once(client: Client) -> None:
     future = client.submit(np.ones, 200_000)
     refs = [total.remote(future) for _ in range(20)]

@@ -122,12 +122,10 @@ def test_workers_that_come_late_are_used_and_those_that_are_retired_get_no_more(
         while len(seen) < 2:
             assert time.monotonic() < end, "the new worker gets no work"
             seen |= set(ray.get([where.remote(0.2) for _ in range(4)], timeout=60))
-        kept = ray.put(np.ones(200_000))
         (other,) = seen - {first}
         address = next(x["address"] for x in ask("nodes") if x["name"].startswith(other[:32]))
         client.retire_workers([address])
         assert set(ray.get([where.remote(0.05) for _ in range(10)], timeout=60)) == {first}
-        assert ray.get(kept).shape == (200_000,)
         ray.shutdown()
     gc.collect()
 
