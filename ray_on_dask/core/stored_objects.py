@@ -8,6 +8,7 @@ gone stay until the last object in them is.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ray_on_dask.wire.messages import Located
@@ -71,6 +72,9 @@ class StoredObjects:
     files: dict[str, int] = field(default_factory=dict)
     #: {writer: bytes of its objects}.
     written: dict[str, int] = field(default_factory=dict)
+    #: {id: what a second run of its task has written}. Which of the runs its owner has heard of is
+    #: not known here, so the places of all are kept until the object is freed.
+    again: dict[bytes, list[Stored]] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=lambda: {DISK})
     _dead_owners: set[bytes] = field(default_factory=set)
     _tombstones: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
@@ -80,15 +84,16 @@ class StoredObjects:
         if id in self._tombstones or id[:8] in self._dead_owners:
             self._tombstones.pop(id, None)
             return self._free_place(writer, at)
-        old = self.objects.get(id)
-        if old is not None:  # made again by a retry: the first one stays
-            return self._free_place(writer, at)
-        self._add(Stored(id, at, key, writer))
+        stored = Stored(id, at, key, writer)
+        if id in self.objects:
+            self.again.setdefault(id, []).append(stored)
+        else:
+            self.objects[id] = stored
+        self._count(stored)
         return []
 
-    def _add(self, stored: Stored) -> None:
+    def _count(self, stored: Stored) -> None:
         at = stored.at
-        self.objects[stored.id] = stored
         self.files[at.segment] = self.files.get(at.segment, 0) + 1
         self.written[stored.writer] = self.written.get(stored.writer, 0) + at.size
 
@@ -96,7 +101,8 @@ class StoredObjects:
         """An object lies on disk from now on: what is to be done with its old place."""
         old = self.objects[id]
         out = self._remove(old)
-        self._add(Stored(id, at, old.key, DISK))
+        self.objects[id] = stored = Stored(id, at, old.key, DISK)
+        self._count(stored)
         return out
 
     def freed(self, id: bytes) -> list[Instruction]:
@@ -107,7 +113,7 @@ class StoredObjects:
             if len(self._tombstones) > TOMBSTONES:
                 self._tombstones.popitem(last=False)
             return []
-        return self._remove(stored)
+        return [x for copy in (stored, *self.again.pop(id, ())) for x in self._remove(copy)]
 
     def _remove(self, stored: Stored) -> list[Instruction]:
         at, writer = stored.at, stored.writer
@@ -140,11 +146,16 @@ class StoredObjects:
         """A process is gone that had these files: what no object needs of them goes too."""
         self._gone.add(writer)
         kept: dict[str, list[tuple[int, int]]] = {path: [] for path in files if path in self.files}
-        for stored in self.objects.values() if kept else ():
+        for stored in self._all() if kept else ():
             if stored.at.segment in kept:
                 kept[stored.at.segment].append((stored.at.offset, stored.at.size))
         out: list[Instruction] = [RemoveFile(path) for path in files if path not in kept]
         return out + [KeepOnly(path, tuple(sorted(ranges))) for path, ranges in kept.items()]
+
+    def _all(self) -> Iterator[Stored]:
+        yield from self.objects.values()
+        for copies in self.again.values():
+            yield from copies
 
     def bytes_of(self, writer: str) -> int:
         """Bytes of the objects that a process has written, and that lie where it wrote them."""
@@ -154,8 +165,9 @@ class StoredObjects:
         """Assert that the counts are those of the objects."""
         counts: dict[str, int] = {}
         sizes: dict[str, int] = {}
-        for stored in self.objects.values():
+        for stored in self._all():
             counts[stored.at.segment] = counts.get(stored.at.segment, 0) + 1
             sizes[stored.writer] = sizes.get(stored.writer, 0) + stored.at.size
         assert counts == self.files and sizes == self.written
+        assert self.again.keys() <= self.objects.keys()
         assert not set(self.objects) & set(self._tombstones)

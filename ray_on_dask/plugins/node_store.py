@@ -90,9 +90,8 @@ class NodeStore:
     def _sealed(self, writer: str, message: m.Sealed) -> None:
         self._carry_out(self.objects.sealed(writer, message.id, message.at, message.key))
         stored = self.objects.objects.get(message.id)
-        if stored is not None:
-            if stored.at is message.at:
-                self.room.machine.sealed(message.id, message.at.size)
+        if stored is not None and stored.at is message.at:
+            self.room.machine.sealed(message.id, message.at.size)
             self.on_objects([stored], [])
         for process in self._awaited.pop(message.id, ()):
             self._answer(process, message.id)

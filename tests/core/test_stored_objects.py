@@ -41,10 +41,14 @@ def test_a_free_that_overtakes_its_seal_leaves_a_tombstone(objects):
     assert not objects.objects and not objects._tombstones
 
 
-def test_an_object_that_a_retry_makes_again_is_dropped(objects):
+def test_what_a_retry_writes_stays_as_long_as_the_object(objects):
+    """Its first run has died with its results on their way, or has told of some: nobody knows."""
     objects.sealed("w", b"x", at("f"), "key")
-    assert objects.sealed("v", b"x", at("g"), "key") == [TellWriter("v", at("g"))]
+    assert objects.writer_gone("w", ["f"]) == [KeepOnly("f", ((0, 10),))]
+    assert objects.sealed("v", b"x", at("g"), "key") == []
     assert objects.objects[b"x"].writer == "w"
+    assert objects.writer_gone("v", ["g"]) == [KeepOnly("g", ((0, 10),))]
+    assert objects.freed(b"x") == [RemoveFile("f"), RemoveFile("g")]
 
 
 def test_files_of_a_dead_writer_go_with_their_last_object(objects):
