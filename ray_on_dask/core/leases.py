@@ -357,7 +357,7 @@ class Leases:
                     break
                 if now - lease.granted_at < SHARE_AFTER:
                     break
-                if not lease.ending and lease.node.ledger.could_fit(demand.needs):
+                if not lease.ending and self.policy.could(demand, lease.node, self.nodes):
                     self.call_back(lease, now)
                     yield CallBack(lease)
                     have, lacks = have + 1, lacks - 1

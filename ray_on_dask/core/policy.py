@@ -82,13 +82,15 @@ class Policy:
 
     def may(self, demand: Demand, node: Node, nodes: Mapping[str, Node]) -> bool:
         """Whether one lease of the demand may go to this node now."""
-        if not fits(node, demand) or not takes(node, demand):
-            return False
+        return fits(node, demand) and takes(node, demand) and self.allows(demand, node, nodes)
+
+    # -- which nodes -------------------------------------------------------------------
+
+    def allows(self, demand: Demand, node: Node, nodes: Mapping[str, Node]) -> bool:
+        """Whether the demand's strategy has it go to this node."""
         if demand.spec.strategy[0] != "{":
             return True
         return any(node.name in ring.members for ring in self._tiers(demand, nodes))
-
-    # -- which nodes -------------------------------------------------------------------
 
     def _tiers(self, demand: Demand, nodes: Mapping[str, Node]) -> list[Ring]:
         text = demand.spec.strategy
@@ -127,6 +129,10 @@ class Policy:
         """Whether it is to fail rather than to wait for room."""
         text = demand.spec.strategy
         return text[0] == "{" and bool(self.parse(text).get("fail"))
+
+    def could(self, demand: Demand, node: Node, nodes: Mapping[str, Node]) -> bool:
+        """Whether the node could serve the demand if nothing else were there."""
+        return node.ledger.could_fit(demand.needs) and self.allows(demand, node, nodes)
 
     # -- what can never be -------------------------------------------------------------
 

@@ -220,6 +220,16 @@ def test_the_richest_give_first(leases):
     assert [len(leases.held(x)) for x in ("poor", "rich", "y")] == [2, 2, 2]
 
 
+def test_leases_are_called_back_where_who_waits_can_go(leases):
+    """The richest holds what is on another node, which would help nobody."""
+    leases.node("n", CPU=1), leases.node("other", CPU=4)
+    here = json.dumps({"node_id": "n", "soft": False})
+    assert leases.want("few", 1, strategy=here) == [("few", "n")]
+    assert leases.want("many", 4) == [("many", "other")] * 4
+    assert leases.want("late", 1, now=1.1, strategy=here) == []
+    assert leases.short(leases.tick(2.0)) == [("-", id) for id in leases.held("few")]
+
+
 def test_a_long_task_that_was_called_back_does_not_stop_the_calling_back_of_others(leases):
     """`long` does not end its lease for an hour; the stream of short tasks beside it must give."""
     leases.node("n", CPU=2)
