@@ -318,6 +318,8 @@ class ExecutorPool:
             return
         for reader in record.logs:
             reader.flush()
+        if self.node.closing:
+            return  # its files go with the node's directories, and the node's end tells the rest
         page = os.path.join(self.node.directories.shm_dir, f"p-{name}")
         running = b""
         if os.path.exists(page):
@@ -332,7 +334,7 @@ class ExecutorPool:
         reason = record.doom or ended_how(status)
         self.node.store.process_gone(name, pid)
         self.node.up(self.node.name, m.Lost(name, reason, running, status))
-        if record.on_hello is not None and not self.node.closing:
+        if record.on_hello is not None:
             self._try_again(record)
 
     def _try_again(self, record: ExecutorRecord) -> None:
