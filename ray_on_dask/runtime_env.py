@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 _PACKAGES = ("pip", "uv", "conda")
@@ -68,9 +69,9 @@ class RuntimeEnv(dict[str, Any]):
     Parameters
     ----------
     py_modules : list of str, optional
-        Folders whose parents are on the module path.
+        Folders of packages, ``.py`` files or wheels, which are taken along to be imported.
     working_dir : str, optional
-        A folder that every node has; tasks begin there.
+        A folder or a zip file, which is taken along; tasks begin in a copy of it.
     env_vars : dict of str to str, optional
         Variables of the process's environment.
     config : dict or RuntimeEnvConfig, optional
@@ -248,9 +249,14 @@ def _py_modules(value: Any) -> list[str]:
         raise TypeError(f"`py_modules` must be a list of strings, got {type(value)}.")
     check = _path("py_modules")
     return [
-        os.path.dirname(module.__file__) if hasattr(module, "__file__") else check(module)
-        for module in value
+        place_of(module) if isinstance(module, ModuleType) else check(module) for module in value
     ]
+
+
+def place_of(module: ModuleType) -> str:
+    """The folder of a package, the file of a module that is alone."""
+    folders = getattr(module, "__path__", None)
+    return str(next(iter(folders)) if folders else module.__file__)
 
 
 def _packages(name: str) -> Callable[[Any], Any]:

@@ -12,17 +12,22 @@ from typing import Any
 def spelled(environment: Mapping[str, Any]) -> str:
     """An environment in one spelling, "" for an empty one.
 
-    Files of requirements are read, relative ones from where this process is; a function that is
-    to be called in each process is pickled.
+    Files of requirements are read, relative ones from where this process is; folders are packed,
+    and handed to the cluster if there is a session; a function that is to be called in each process
+    is pickled.
 
     Raises
     ------
     TypeError, ValueError
         For values that cannot be.
+    RuntimeEnvSetupError
+        For a folder that cannot be taken along.
     """
     if not environment:
         return ""
-    told = dict(environment)
+    from ray_on_dask.api.packages import taken_along
+
+    told = taken_along(environment)
     for tool in ("pip", "uv"):
         if told.get(tool):
             told[tool] = packages_of(tool, told[tool])

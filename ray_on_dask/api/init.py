@@ -10,7 +10,7 @@ import threading
 import uuid
 from typing import Any
 
-from ray_on_dask.api import session as sessions
+from ray_on_dask.api import packages, session as sessions
 from ray_on_dask.api.context import RayContext, address_info
 from ray_on_dask.api.environments import spelled
 from ray_on_dask.api.init_options import InitOptions
@@ -118,6 +118,7 @@ def _start(options: InitOptions) -> RayContext:
         if imported_as_ray():
             driver.references.log_unhandled()
         driver.join(START_TIMEOUT)
+        packages.send(driver)
     except BaseException:
         if _head is not None:
             _head.stop()
@@ -155,6 +156,7 @@ def job_config(options: InitOptions) -> JobConfig:
 
     paths = [os.path.abspath(path) if path else os.getcwd() for path in sys.path]
     environment = options.runtime_env
+    packages.forget()
     return JobConfig(
         sys_path=list(dict.fromkeys(paths)), cwd=os.getcwd(),
         namespace=options.namespace or str(uuid.uuid4()), log_to_driver=options.log_to_driver,

@@ -32,7 +32,7 @@ _REFUSED = {
 _OF_CLUSTER = (
     "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "num_workers",
     "num_custom_resource", "plasma_directory", "huge_pages", "num_redis_shards", "memory",
-    "object_spilling_directory",
+    "object_spilling_directory", "node_name",
 )  # fmt: skip
 
 _ALIASES = {
@@ -180,7 +180,7 @@ class InitOptions:
                 raise ValueError(f"init({name}={value!r}): it cannot be negative")
         if self.resources is not None:
             self._check_resources(self.resources)
-        for name in ("namespace", "plasma_directory", "object_spilling_directory"):
+        for name in ("namespace", "plasma_directory", "object_spilling_directory", "node_name"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"init({name}={value!r}): a str is expected")

@@ -54,6 +54,8 @@ class NodeFacts:
     resources: dict[str, int]
     labels: dict[str, str] = field(default_factory=dict)
     head: bool = False
+    #: How people call it; "" for its address.
+    node_name: str = ""
     alive: bool = True
     reason: str = ""
     started: float = 0.0

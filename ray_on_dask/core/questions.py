@@ -100,6 +100,7 @@ class Questions:
             "hostname": facts.hostname, "hub": facts.hub, "shm": facts.shm, "host": facts.host,
             "alive": facts.alive, "reason": facts.reason, "labels": facts.labels,
             "session_dir": facts.session_dir, "head": facts.head,
+            "node_name": facts.node_name,
             "started": facts.started, "ended": facts.ended,
             "resources": as_floats(total), "draining": bool(node and node.draining),
             "executors": sum(

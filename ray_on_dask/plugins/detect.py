@@ -51,6 +51,11 @@ def node_ip() -> str:
             return "127.0.0.1"
 
 
+def given_name(worker: Any) -> str:
+    """What ``dask worker --name`` was given, "" for a name that is only an address or a number."""
+    return worker.name if isinstance(worker.name, str) and "://" not in worker.name else ""
+
+
 def node_options(
     worker: Any,
     *,
@@ -66,6 +71,7 @@ def node_options(
     labels: dict[str, str] | None = None,
     spares: int | None = None,
     head: bool = False,
+    node_name: str = "",
 ) -> NodeOptions:
     """How to set a node up on a Dask worker: its threads are CPUs, its resources resources."""
     given = {**dask.worker_resources(worker), **(setting("resources") or {}), **(resources or {})}
@@ -101,5 +107,5 @@ def node_options(
     return NodeOptions(
         units, labels, claimed, capacity, plasma_directory, temp_dir,
         spill_directory or setting("spill-directory") or worker.local_directory,
-        address, spares, head,
+        address, spares, head, node_name or ("" if head else given_name(worker)),
     )  # fmt: skip

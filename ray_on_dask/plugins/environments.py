@@ -14,9 +14,12 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ray_on_dask.plugins.package_cache import PackageCache
 from ray_on_dask.runtime.build_environment import site_of
+from ray_on_dask.runtime.package_names import name_of
 
 if TYPE_CHECKING:
     from ray_on_dask.plugins.node import NodeManager
@@ -50,10 +53,11 @@ def is_fresh(environment: dict[str, Any]) -> bool:
 
 
 class Environments:
-    """The virtual environments of one node."""
+    """The virtual environments and unpacked folders of one node."""
 
     def __init__(self, node: NodeManager):
         self.node = node
+        self.packages = PackageCache(node)
         self._ready: set[str] = set()
         #: {environment that is being made: who waits for it}.
         self._waiting: dict[str, list[tuple[Ready, Failed]]] = {}
@@ -64,6 +68,16 @@ class Environments:
         if problem:
             failed(problem)
             return
+        begin = partial(self._begin, environment, cwd, ready, failed)
+        self.packages.bring(environment, begin, failed)
+
+    def is_forkable(self, environment: dict[str, Any]) -> bool:
+        """Whether an executor that stands by will do, and nothing is wrong or missing."""
+        if is_fresh(environment) or problem_of(environment):
+            return False
+        return self.packages.has(environment)
+
+    def _begin(self, environment: dict[str, Any], cwd: str, ready: Ready, failed: Failed) -> None:
         if not is_fresh(environment):
             ready(None)
             return
@@ -145,6 +159,10 @@ def problem_of(environment: dict[str, Any]) -> str:
         return "runtime_env has 'py_executable' and packages to install: give one of them"
     folders = [environment.get("working_dir"), *environment.get("py_modules", ())]
     for folder in folders:
-        if folder and not os.path.exists(folder):
-            return f"runtime_env names {folder!r}, which does not exist on this node"
+        if not folder or name_of(folder):
+            continue
+        if "://" in folder:
+            return f"runtime_env names {folder!r}: give a folder or a zip file of the driver's host"
+        if not os.path.exists(folder):
+            return f"runtime_env names {folder!r}: neither the driver's host nor this node has it"
     return ""

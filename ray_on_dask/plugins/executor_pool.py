@@ -14,13 +14,7 @@ from ray_on_dask.core.gpus import GpuId
 from ray_on_dask.core.resources import GPU, plain_names
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.endings import ended_how
-from ray_on_dask.plugins.environments import (
-    SITE,
-    Environments,
-    Interpreter,
-    is_fresh,
-    problem_of,
-)
+from ray_on_dask.plugins.environments import SITE, Environments, Interpreter
 from ray_on_dask.plugins.executor_record import ExecutorRecord
 from ray_on_dask.plugins.gpu_desk import GpuDesk
 from ray_on_dask.plugins.log_reader import LogReader
@@ -228,13 +222,8 @@ class ExecutorPool:
                     return record
             elif not record.job and blank is None:
                 blank = record
-        return None if runtime_env and not self._forkable(runtime_env) else blank
-
-    @staticmethod
-    def _forkable(runtime_env: str) -> bool:
-        """Whether an executor that stands by will do, and nothing is wrong."""
-        environment = json.loads(runtime_env)
-        return not (is_fresh(environment) or problem_of(environment))
+        forkable = not runtime_env or self.environments.is_forkable(json.loads(runtime_env))
+        return blank if forkable else None
 
     def _adopt(
         self, record: ExecutorRecord, job: int, config: m.JobConfig, runtime_env: str

@@ -46,6 +46,8 @@ class NodeOptions:
     ip: str = ""
     spares: int = 0
     head: bool = False
+    #: How people call it; "" for its address.
+    node_name: str = ""
 
 
 class NodeManager:
@@ -238,6 +240,7 @@ class NodeManager:
             await asyncio.get_running_loop().run_in_executor(None, self.guest.close)
         self.relay.close()
         self.copying.close()
+        self.pool.environments.packages.close()
         self.store.close()
         await self.zygote.close()
         self.options.gpus.release()
@@ -252,5 +255,5 @@ class NodeManager:
             "host": host_id(), "hub": self.hub_path, "shm": self.directories.shm_dir,
             "session_dir": self.directories.session_dir, "pid": os.getpid(),
             "resources": self.options.resources, "labels": self.options.labels,
-            "head": self.options.head,
+            "head": self.options.head, "node_name": self.options.node_name,
         }  # fmt: skip

@@ -30,6 +30,7 @@ from ray_on_dask.plugins.elastic import Elastic
 from ray_on_dask.plugins.errors import make_error
 from ray_on_dask.plugins.gateways import Gateways
 from ray_on_dask.plugins.kept_refs import HOLDER, KeptRefs
+from ray_on_dask.plugins.package_shelf import PackageShelf
 from ray_on_dask.plugins.records import Records
 from ray_on_dask.plugins.watch import NodeWatch
 from ray_on_dask.plugins.welcome import welcome
@@ -129,6 +130,7 @@ class ControlPlugin(SchedulerPlugin):
         }  # fmt: skip
         self.elastic = Elastic(scheduler, self.store, self.addresses, self.dispatch)
         self.gateways = Gateways(self)
+        self.packages = PackageShelf(self.store, self.now)
         self.watch.configure()
         rpc: dict[str, Any] = {"rod_info": self.info, "rod_want": self.want, "rod_keep": self.keep}
         dask.on_rpc(scheduler, rpc | {"rod-gateway": self.gateways.on_link})
@@ -387,6 +389,7 @@ class ControlPlugin(SchedulerPlugin):
         if self._ticker is not None:
             self._ticker.stop()
             self.gateways.close()
+            self.packages.close()
         self._drop_metrics()
         if self.log is not None:
             self.log.close()

@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.resources import CPU, GPU, UNITS, plain_names
+from ray_on_dask.runtime import package_names
 from ray_on_dask.wire.messages import Adopt, BeginLease
 
 if TYPE_CHECKING:
@@ -46,11 +47,28 @@ def adopt(executor: Executor, message: Adopt) -> None:
         from ray_on_dask.logging_config import LoggingConfig
 
         logging_setup.apply(LoggingConfig(**json.loads(config.logging)))
+    enter_folders(environment, os.path.dirname(executor.hub_path))
+
+
+def enter_folders(environment: dict[str, Any], session_dir: str) -> None:
+    """Import from a runtime environment's folders, and begin in its ``working_dir``.
+
+    Programs that are started from here import from them too.
+    """
+    paths: list[str] = []
     for path in environment.get("py_modules", ()):
-        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+        name = package_names.name_of(path)
+        folder = package_names.folder_of(session_dir, name) if name else os.path.dirname(path)
+        paths.insert(0, os.path.abspath(folder))
     if environment.get("working_dir"):
-        os.chdir(environment["working_dir"])
-        sys.path.insert(0, environment["working_dir"])
+        name = package_names.name_of(environment["working_dir"])
+        folder = package_names.folder_of(session_dir, name) if name else environment["working_dir"]
+        os.chdir(folder)
+        paths.insert(0, folder)
+    if paths:
+        sys.path[:0] = paths
+        found = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, found] if found else paths)
 
 
 def own_first(paths: list[str], site: str) -> list[str]:

@@ -123,6 +123,7 @@ def head_config(options: Any) -> dict[str, Any]:
             "object_store_memory": options.object_store_memory
             or nbytes(setting("object-store-memory")),
             "memory": options.memory, "temp_dir": options.temp_dir,
+            "node_name": options.node_name or "",
             "spill_directory": options.object_spilling_directory or setting("spill-directory"),
             "plasma_directory": options.plasma_directory or setting("plasma-directory"),
             "labels": options.labels, "head": True, "ip": options.node_ip_address or "",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,19 +35,79 @@ def test_variables_are_there_before_the_interpreter_starts() -> None:
     assert ray.get(variable.remote("ENGINE_TEST")) is None
 
 
-def test_a_working_directory_is_entered_and_importable(tmp_path: Path) -> None:
-    (tmp_path / "module_of_working_dir.py").write_text("answer = 42\n")
+@ray.remote
+def look_around() -> tuple[list[str], int, str]:
+    """The files where this runs, what a module there says, and to a program started from here."""
+    import module_of_working_dir  # type: ignore[import-not-found]
 
-    @ray.remote(runtime_env={"working_dir": str(tmp_path)})
-    def look() -> tuple[str, int]:
-        import module_of_working_dir  # type: ignore[import-not-found]
-
-        return os.getcwd(), module_of_working_dir.answer
-
-    assert ray.get(look.remote()) == (str(tmp_path), 42)
+    code = "import module_of_working_dir as m; print(m.answer)"
+    said = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True)
+    return sorted(os.listdir()), module_of_working_dir.answer, said.stdout.strip()
 
 
-def test_modules_are_importable_from_where_they_lie(tmp_path: Path) -> None:
+def test_a_copy_of_a_working_directory_is_entered_and_importable(tmp_path: Path) -> None:
+    module = tmp_path / "module_of_working_dir.py"
+    module.write_text("answer = 42\n")
+    (tmp_path / "a.log").write_text("")
+    files = ["module_of_working_dir.py"]
+    environment = {"working_dir": str(tmp_path), "excludes": ["*.log"]}
+    first = look_around.options(runtime_env=environment)
+    assert ray.get(first.remote(), timeout=30) == (files, 42, "42")
+    module.write_text("answer = 5\n")
+    assert ray.get(first.remote(), timeout=30)[1] == 42  # as it was when it was taken along
+    then = look_around.options(runtime_env=environment)
+    assert ray.get(then.remote(), timeout=30)[1] == 5
+
+
+def test_a_working_directory_may_be_a_zip_file(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("module_of_working_dir.py", "answer = 44\n")
+    zipped = look_around.options(runtime_env={"working_dir": str(packed)})
+    files = ["module_of_working_dir.py"]
+    assert ray.get(zipped.remote(), timeout=30) == (files, 44, "44")
+
+
+def test_a_folder_that_is_too_large_is_refused_with_its_largest_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_on_dask.runtime.packages.SIZE_MAX", 10_000)
+    (tmp_path / "small").write_bytes(b"x")
+    (tmp_path / "large").write_bytes(os.urandom(20_000))
+    large = variable.options(runtime_env={"working_dir": str(tmp_path)})
+    with pytest.raises(RuntimeEnvSetupError, match=r"excludes=.*largest files are large \("):
+        large.remote("HOME")
+
+
+def test_a_zip_file_that_cannot_be_unpacked_fails_the_task(tmp_path: Path) -> None:
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("a", "word " * 50)
+    packed.write_bytes(packed.read_bytes().replace(b"word word", b"worm word"))
+    broken = variable.options(runtime_env={"working_dir": str(packed)})
+    with pytest.raises(RuntimeEnvSetupError, match="cannot be had on this node"):
+        ray.get(broken.remote("HOME"), timeout=30)
+    assert ray.get(variable.remote("HOME"), timeout=30) == os.environ.get("HOME")
+
+
+def test_an_actor_and_what_it_launches_are_in_its_folders(tmp_path: Path) -> None:
+    (tmp_path / "module_of_working_dir.py").write_text("answer = 45\n")
+    (tmp_path / "alone.py").write_text("answer = 46\n")
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def look(self) -> tuple[int, int]:
+            import alone  # type: ignore[import-not-found]
+            import module_of_working_dir
+
+            return module_of_working_dir.answer, alone.answer
+
+    environment = {"working_dir": str(tmp_path), "py_modules": [str(tmp_path / "alone.py")]}
+    actor = Actor.options(runtime_env=environment).remote()
+    assert ray.get(actor.look.remote(), timeout=30) == (45, 46)
+
+
+def test_modules_are_importable(tmp_path: Path) -> None:
     package = tmp_path / "package_of_py_modules"
     package.mkdir()
     (package / "__init__.py").write_text("answer = 43\n")

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import ray_on_dask as ray
 from ray_on_dask.api import logging_setup
 from ray_on_dask.job_config import JobConfig
+from ray_on_dask.plugins.detect import given_name
 from ray_on_dask.runtime_env import RuntimeEnv, RuntimeEnvConfig
 
 
@@ -58,6 +60,30 @@ def test_an_environment_is_a_dict() -> None:
     assert pickle.loads(pickle.dumps(environment)) == environment
     with pytest.raises(TypeError):
         environment["env_vars"] = {"a": 1}
+
+
+def test_modules_are_where_they_lie() -> None:
+    alone, package = RuntimeEnv(py_modules=[pickle, json])["py_modules"]
+    assert alone == pickle.__file__
+    assert f"{package}/__init__.py" == json.__file__
+
+
+def test_a_node_has_the_name_that_it_was_given() -> None:
+    from ray_on_dask.util import state
+
+    ray.init(num_cpus=1, include_dashboard=False, _node_name="mine")
+    assert [node["NodeName"] for node in ray.nodes()] == ["mine"]
+    assert [node.node_name for node in state.list_nodes()] == ["mine"]
+    ray.shutdown()
+    with pytest.raises(ValueError, match=r"node_name=.*together with an address"):
+        ray.init("tcp://127.0.0.1:1", node_name="mine")
+    with pytest.raises(TypeError, match="node_name=3"):
+        ray.init(node_name=3)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a", "a"), (0, ""), ("tcp://127.0.0.1:9", "")])
+def test_a_dask_worker_gives_its_node_its_name(name: Any, shown: str) -> None:
+    assert given_name(SimpleNamespace(name=name)) == shown
 
 
 def test_a_job_config_sets_up_a_session() -> None:

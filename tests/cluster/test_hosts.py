@@ -24,6 +24,11 @@ def test_calls_go_to_other_hosts_and_results_come_back(secure_cluster: Any, driv
     assert out.count("heard from afar") == 2
 
 
+@DRIVERS
+def test_folders_of_a_runtime_environment_travel(secure_cluster: Any, driver: int) -> None:
+    assert "done" in secure_cluster.program(driver, f"{PROGRAMS}/folders.py", "host2", "host3")
+
+
 def stored(cluster: Any) -> int:
     """Bytes of objects that Dask knows of on all hosts: none where all is freed."""
     return int(

@@ -45,7 +45,7 @@ def nodes(timeout: float) -> list[NodeState]:
         NodeState(
             node_id=x["name"], node_ip=x["ip"], is_head_node=x["head"],
             state="ALIVE" if x["alive"] else "DEAD", state_message=x["reason"],
-            node_name=x["hostname"], resources_total=x["resources"],
+            node_name=x["node_name"] or x["hostname"], resources_total=x["resources"],
             labels={"ray.io/node-id": x["name"], **x["labels"]},
             start_time_ms=clock(x["started"]), end_time_ms=clock(x["ended"]),
         )
