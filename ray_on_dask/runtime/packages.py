@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +23,8 @@ SIZE_MAX = 512 << 20
 PART = 1 << 20
 #: Seconds that nobody has to wait for compression: it is the fastest, not the smallest.
 LEVEL = 1
+#: Bytes that tell whether a file is worth being compressed.
+SAMPLE = 64 << 10
 #: Left out unless ``RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES`` names others.
 _LEFT = ".git,.venv,venv,__pycache__"
 _IGNORE_FILES = (".gitignore", ".rayignore")
@@ -109,12 +112,23 @@ def pack(found: Sequence[Found], out: IO[bytes], prefix: str = "", what: str = "
         for path, name, status in found:
             # Without their time: the same contents are the same package.
             large = status.st_size > 1 << 30
+            file.compression = _compression(path, status)
             with file.open(prefix + name, "w", force_zip64=large) as target:
                 if not stat.S_ISDIR(status.st_mode):
                     _copy(path, target, out, lambda: too_large(what, found))
             file.getinfo(prefix + name).external_attr = status.st_mode << 16
     if out.tell() > SIZE_MAX:
         raise too_large(what, found)
+
+
+def _compression(path: str, status: os.stat_result) -> int:
+    """As its beginning says: compressing images or weights takes long, and gains nothing."""
+    if status.st_size < SAMPLE or stat.S_ISDIR(status.st_mode):
+        return zipfile.ZIP_DEFLATED
+    with open(path, "rb") as file:
+        sample = file.read(SAMPLE)
+    gains = len(zlib.compress(sample, LEVEL)) < 0.9 * len(sample)
+    return zipfile.ZIP_DEFLATED if gains else zipfile.ZIP_STORED
 
 
 def _copy(path: str, target: IO[bytes], out: IO[bytes], refusal: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ def test_the_same_files_are_the_same_package(tmp_path: Path) -> None:
     assert packed(tmp_path / "one") == packed(tmp_path / "two")
     (tmp_path / "two" / "a").write_text("b")
     assert packed(tmp_path / "one") != packed(tmp_path / "two")
+
+
+def test_only_what_gains_by_it_is_compressed(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(os.urandom(200_000))
+    (tmp_path / "text").write_bytes(b"word " * 40_000)
+    with zipfile.ZipFile(io.BytesIO(packed(tmp_path))) as file:
+        assert file.getinfo("noise").compress_type == zipfile.ZIP_STORED
+        assert file.getinfo("text").compress_size < 10_000
+        assert file.read("noise") == (tmp_path / "noise").read_bytes()
 
 
 def test_a_package_has_a_name_and_nothing_else_has() -> None:
