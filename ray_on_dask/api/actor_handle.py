@@ -225,7 +225,7 @@ class ActorMethod:
             session.task_ids.next(), facts["function"], packed.value, arguments.NO_DEPENDENCIES,
             returns, flags, 0,
             options.get("name") or f"{handle._class_name}.{name}", name,
-            options.get("_generator_backpressure_num_objects") or 0, group,
+            max(0, options.get("_generator_backpressure_num_objects") or 0), group,
         )  # fmt: skip
         return session.calling.call(handle._id, task, packed, self._plan(options))
 

@@ -164,7 +164,7 @@ class RemoteFunction:
             flags |= m.FLUSH
         return PreparedCall(
             function, name, returns, flags, retries, session.submitting.class_of(spec),
-            options.get("_generator_backpressure_num_objects") or 0,
+            max(0, options.get("_generator_backpressure_num_objects") or 0),
             exceptions if isinstance(exceptions, bool) else tuple(exceptions), captures, group,
         )  # fmt: skip
 

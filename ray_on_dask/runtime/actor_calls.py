@@ -347,3 +347,10 @@ class ActorCalls:
             self.fail(call, failures.cancelled(call.task.id))
         elif actor.line is not None:
             actor.line.send(m.Cancel(call.task.id, False, recursive))
+
+    def cancel_children(self, parent: bytes) -> None:
+        """Cancel the calls that a task of this process has made."""
+        for actor in self.actors.values():
+            for call in (*actor.queue, *actor.aboard.values()):
+                if call.parent == parent:
+                    self.cancel(call, True)

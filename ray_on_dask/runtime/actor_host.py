@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.runtime import arguments, current, job_environment, output
+from ray_on_dask.runtime import arguments, current, job_environment, output, overlapping
 from ray_on_dask.runtime.checkpoints import ByChoice, ByInterval, checkpoints_of
 from ray_on_dask.runtime.interrupts import gone
 from ray_on_dask.wire import messages as m
@@ -183,6 +183,7 @@ class ActorHost:
         spec = self.spec
         if spec.is_async or (spec.max_concurrency <= 1 and not spec.concurrency_groups):
             return
+        overlapping.note_parents(self.executor)
         groups = {"": max(1, spec.max_concurrency), **spec.concurrency_groups}
         self._pools = {
             name: ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
@@ -265,14 +266,16 @@ class ActorHost:
             self._active -= 1
             executor.send_out()
             channel.send(m.Results(0, [result]))
-            if self.exiting and not self._active:
-                self._end()
+            ends = self.exiting and not self._active
+        if ends:
+            self.end()
 
     # -- asynchronous --------------------------------------------------------------------------
 
     def _start_loop(self) -> None:
         self._loop = loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
+        overlapping.note_parents(self.executor)
         spec = self.spec
         groups = {"": spec.max_concurrency or ASYNC_CALLS, **spec.concurrency_groups}
         self._gates = {name: asyncio.Semaphore(size) for name, size in groups.items()}
@@ -346,8 +349,8 @@ class ActorHost:
             self.executor.send_out()
             for channel, results in replies.items():
                 channel.send(m.Results(0, results))
-            if self.exiting and not self._futures:
-                self._end()
+        if self.exiting and not self._futures:
+            self.end()
 
     # -- cancelling, leaving -----------------------------------------------------------------------
 
@@ -363,6 +366,7 @@ class ActorHost:
             self._loop.call_soon_threadsafe(future.cancel)
         if message.recursive:
             executor.submitting.cancel_children(message.task, message.force)
+            executor.send_out()
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""
@@ -373,9 +377,9 @@ class ActorHost:
         self.exiting = reason or "out of scope"
         if self._pools:
             if not self._active:
-                self._end()
+                self._pools[""].submit(self.end)
         elif self._loop is not None and not self._futures:
-            self._loop.call_soon_threadsafe(self._end)
+            self._loop.call_soon_threadsafe(self.end)
 
     def leave(self, error: BaseException) -> None:
         """`exit_actor` or `sys.exit` in a call: the actor ends now."""
@@ -385,9 +389,10 @@ class ActorHost:
             if isinstance(error, SystemExit):
                 reason = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
             executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End this process as a program ends: what is registered at exit is done (not locked)."""
         import atexit
 
         atexit._run_exitfuncs()

@@ -187,12 +187,13 @@ class Executor(Process):
             return
         with self.lock:
             self.flush_results()
-            if self.retiring and self.may_end():
-                self.end(0)
+            ends = self.retiring and self.may_end()
             self._idle = waiter = Waiter()
             if self.queue or (self.host is not None and self.host.wants_main):
                 return
             self.send_out()
+        if ends:
+            self.end(0) if self.host is None else self.host.end()
         self.reactor.wait(waiter, 0.2 if self.retiring else None)
         self._idle = None
 
@@ -347,8 +348,7 @@ class Executor(Process):
 
     def leave(self, end: SystemExit) -> None:
         """A task has called `sys.exit`."""
-        code = end.code if isinstance(end.code, int) else int(bool(end.code))
-        self.end(code, keep_page=True)
+        self.end(end.code if isinstance(end.code, int) else int(bool(end.code)), keep_page=True)
 
     def end(self, status: int, keep_page: bool = False) -> None:
         """End this process, orderly: what is unsent is sent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
@@ -135,9 +136,9 @@ class ObjectRef(Generic[T]):
         """The id of the job that this process belongs to."""
         return JobID.from_int(require().job)
 
-    def owner_address(self) -> str:
-        """The name of the owning process, "" if that is not this one."""
-        return require().name if self._entry.owned else ""
+    def owner_address(self) -> bytes:
+        """The name of the owning process, b"" if that is not this one."""
+        return require().name.encode() if self._entry.owned else b""
 
     def call_site(self) -> str:
         """The function that makes the value, as far as known."""
@@ -197,7 +198,12 @@ class ObjectRef(Generic[T]):
         return require().getting.future(self)
 
     def as_future(self) -> asyncio.Future[T]:
-        """An `asyncio.Future` of the value; `await ref` does the same."""
+        """An `asyncio.Future` of the value (deprecated: `await ref` does the same)."""
+        warnings.warn(
+            "as_future is deprecated: await the ref, or use asyncio.wrap_future(ref.future()).",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return asyncio.wrap_future(self.future())
 
     def dask_future(self, client: Any = None) -> Any:
@@ -216,7 +222,7 @@ class ObjectRef(Generic[T]):
         return future
 
     def __await__(self) -> Generator[Any, None, T]:
-        return (yield from self.as_future().__await__())
+        return (yield from asyncio.wrap_future(self.future()).__await__())
 
     def _on_completed(self, callback: Callable[[T], None]) -> None:
         """Call ``callback(value or exception)`` from a background thread."""

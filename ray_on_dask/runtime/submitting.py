@@ -369,10 +369,11 @@ class Submitting:
             self.process.send_out()
 
     def cancel_children(self, parent: bytes, force: bool) -> None:
-        """Cancel the tasks that a task of this process has launched (under the lock)."""
+        """Cancel the tasks and calls that a task of this process has launched (under the lock)."""
         for owned in list(self.tasks.tasks.values()):
             if isinstance(owned, SubmittedTask) and owned.parent == parent:
                 self.cancel_task(owned, force, True)
+        self.process.calling.cancel_children(parent)
 
     def cancel_task(self, owned: SubmittedTask, force: bool, recursive: bool) -> None:
         """Cancel one task: drop it where it waits, interrupt it where it runs."""

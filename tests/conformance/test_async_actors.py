@@ -218,3 +218,55 @@ def test_order_cannot_be_promised_for_concurrent_actors() -> None:
 
     with pytest.raises(ValueError, match="allow_out_of_order_execution"):
         Async.options(allow_out_of_order_execution=False).remote()
+
+
+def test_a_thousand_calls_are_inside_an_async_actor_at_once_and_no_more() -> None:
+    @ray.remote(num_cpus=0)
+    class Crowd:
+        def __init__(self) -> None:
+            self.inside = 0
+            self.open = asyncio.Event()
+
+        async def enter(self) -> int:
+            self.inside += 1
+            most = self.inside
+            if self.inside == 1000:
+                asyncio.get_running_loop().call_later(0.3, self.open.set)
+            await self.open.wait()
+            self.inside -= 1
+            return most
+
+    crowd = Crowd.remote()
+    assert max(ray.get([crowd.enter.remote() for _ in range(1010)], timeout=120)) == 1000
+
+
+def test_an_async_method_may_block_though_it_should_not() -> None:
+    @ray.remote
+    def one() -> int:
+        return 1
+
+    @ray.remote
+    class Blocks:
+        async def blocks(self) -> int:
+            refs = [one.remote(), ray.put(2)]
+            return sum(ray.get(ray.wait(refs, num_returns=2)[0]))
+
+    assert ray.get(Blocks.remote().blocks.remote(), timeout=60) == 3
+
+
+def test_a_concurrency_group_limits_coroutines() -> None:
+    @ray.remote(concurrency_groups={"io": 2})
+    class Grouped:
+        def __init__(self) -> None:
+            self.inside = self.most = 0
+
+        @ray.method(concurrency_group="io")
+        async def enter(self) -> int:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            await asyncio.sleep(0.05)
+            self.inside -= 1
+            return self.most
+
+    grouped = Grouped.remote()
+    assert max(ray.get([grouped.enter.remote() for _ in range(6)])) == 2

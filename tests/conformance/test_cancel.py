@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -272,3 +272,100 @@ def test_an_async_actor_call_is_cancelled_as_asyncio_does(journal: Any) -> None:
     assert_cancelled(ref)
     eventually(lambda: "stopped" in journal.read())
     assert ray.get(sleeper.ping.remote()) == "pong"
+
+
+def test_a_cancelled_actor_call_is_not_run_again(journal: Any) -> None:
+    @ray.remote(max_task_retries=-1)
+    class Sleeper:
+        @ray.method(retry_exceptions=True)
+        async def sleep(self) -> None:
+            import asyncio
+
+            journal.write("start")
+            await asyncio.sleep(600)
+
+        async def ping(self) -> str:
+            return "pong"
+
+    sleeper = Sleeper.remote()
+    ref = sleeper.sleep.remote()
+    eventually(journal.read)
+    ray.cancel(ref)
+    assert_cancelled(ref)
+    assert ray.get(sleeper.ping.remote()) == "pong"
+    assert journal.read() == ["start"]
+
+
+def test_cancelling_an_actor_call_cancels_its_children(gate: Any, journal: Any) -> None:
+    @ray.remote
+    def child() -> None:
+        try:
+            journal.write("start")
+            gate.wait()
+        except KeyboardInterrupt:
+            journal.write("stopped")
+            raise
+
+    @ray.remote
+    class Parent:
+        async def work(self) -> None:
+            await child.remote()
+
+    parent = Parent.remote()
+    ref = parent.work.remote()
+    eventually(journal.read)
+    ray.cancel(ref)
+    assert_cancelled(ref)
+    eventually(lambda: "stopped" in journal.read())
+
+
+def test_a_stream_of_an_actor_can_be_cancelled() -> None:
+    @ray.remote
+    class Source:
+        async def endless(self) -> AsyncIterator[int]:
+            import asyncio
+
+            n = 0
+            while True:
+                yield n
+                n += 1
+                await asyncio.sleep(0.01)
+
+        async def ping(self) -> str:
+            return "pong"
+
+    source = Source.remote()
+    stream = source.endless.remote()
+    assert ray.get(next(stream)) == 0
+    ray.cancel(stream)
+    with pytest.raises(exceptions.TaskCancelledError):
+        for ref in stream:
+            ray.get(ref)
+    assert ray.get(source.ping.remote()) == "pong"
+
+
+def test_cancelling_a_task_cancels_the_actor_calls_that_it_has_made(journal: Any) -> None:
+    @ray.remote
+    class Sleeper:
+        async def sleep(self) -> None:
+            import asyncio
+
+            journal.write("start")
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                journal.write("stopped")
+                raise
+
+    @ray.remote
+    def parent(sleeper: Any) -> None:
+        ref = sleeper.sleep.remote()
+        while not ray.wait([ref], timeout=0.05)[0]:
+            pass
+
+    sleeper = Sleeper.remote()
+    ref = parent.remote(sleeper)
+    eventually(journal.read)
+    ray.cancel(ref)
+    assert_cancelled(ref)
+    eventually(lambda: "stopped" in journal.read(), seconds=15.0)

@@ -229,3 +229,63 @@ def test_a_crash_of_the_producer_shows_at_the_next_item() -> None:
     with pytest.raises(exceptions.RayError):
         for ref in stream:
             ray.get(ref)
+
+
+def test_without_a_limit_the_producer_runs_to_its_end(journal: Any) -> None:
+    @ray.remote(_generator_backpressure_num_objects=-1)
+    def produce() -> Iterator[int]:
+        for i in range(6):
+            journal.write(i)
+            yield i
+
+    stream = produce.remote()
+    eventually(lambda: len(journal.read()) == 6)
+    assert [ray.get(ref) for ref in stream] == list(range(6))
+
+
+def test_an_async_generator_that_breaks_ends_its_stream_and_not_its_actor() -> None:
+    @ray.remote
+    class Source:
+        async def breaks(self) -> AsyncIterator[int]:
+            yield 1
+            await asyncio.sleep(0)
+            raise KeyError("middle")
+
+    source = Source.remote()
+    for _ in range(2):
+        stream = source.breaks.remote()
+        assert ray.get(next(stream)) == 1
+        with pytest.raises(KeyError, match="middle"):
+            ray.get(next(stream))
+        with pytest.raises(StopIteration):
+            next(stream)
+
+
+def test_several_streams_of_an_async_actor_go_on_beside_each_other() -> None:
+    @ray.remote
+    class Source:
+        def __init__(self) -> None:
+            self.turn = asyncio.Condition()
+            self.done = 0
+
+        async def meet(self, rounds: int) -> AsyncIterator[int]:
+            for i in range(1, rounds + 1):
+                async with self.turn:
+                    self.done += 1
+                    self.turn.notify_all()
+                    await self.turn.wait_for(lambda i=i: self.done >= 2 * i)
+                yield i
+
+    source = Source.remote()
+    streams = [source.meet.remote(4) for _ in range(2)]
+    assert [[ray.get(ref) for ref in stream] for stream in streams] == [[1, 2, 3, 4]] * 2
+
+
+def test_a_stream_cannot_be_sent_to(count: Any) -> None:
+    async def main() -> None:
+        stream = count.remote(1)
+        for name, arguments in (("asend", (1,)), ("athrow", (ValueError(),)), ("aclose", ())):
+            with pytest.raises(NotImplementedError):
+                await getattr(stream, name)(*arguments)
+
+    asyncio.run(main())

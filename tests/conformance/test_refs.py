@@ -175,7 +175,14 @@ def test_a_copy_of_a_ref_is_the_same_ref() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("ActorID", 16), ("JobID", 4), ("NodeID", None), ("TaskID", 24), ("PlacementGroupID", 18)],
+    [
+        ("ActorID", 16),
+        ("JobID", 4),
+        ("NodeID", None),
+        ("TaskID", 24),
+        ("PlacementGroupID", 18),
+        ("WorkerID", 28),
+    ],
 )
 def test_the_other_ids_convert_likewise(name: str, size: int | None) -> None:
     kind = getattr(ray, name)
@@ -186,3 +193,17 @@ def test_the_other_ids_convert_likewise(name: str, size: int | None) -> None:
     assert repr(nil) == f"{name}({nil.hex()})"
     assert pickle.loads(pickle.dumps(nil)) == nil
     assert size in (None, len(nil.binary()))
+
+
+def test_a_ref_knows_its_owner() -> None:
+    ref = ray.put(1)
+    assert isinstance(ref.owner_address(), bytes)
+    assert isinstance(ref.call_site(), (str, bytes))
+
+
+@pytest.mark.filterwarnings("ignore:as_future is deprecated")
+def test_as_future_is_the_old_way_into_asyncio() -> None:
+    async def main() -> int:
+        return await ray.put(5).as_future()
+
+    assert asyncio.run(main()) == 5

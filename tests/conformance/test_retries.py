@@ -120,3 +120,32 @@ def test_other_tasks_are_untouched_by_a_crash(gate: Any) -> None:
     with pytest.raises(exceptions.WorkerCrashedError):
         ray.get(bad)
     assert ray.get(refs) == list(range(40))
+
+
+def test_methods_are_retried_for_some_exceptions_and_coroutines_too(journal: Any) -> None:
+    @ray.remote(max_task_retries=-1)
+    class Flaky:
+        @ray.method(retry_exceptions=[KeyError])
+        async def third_time(self) -> str:
+            journal.write("run")
+            if len(journal.read()) < 3:
+                raise KeyError("again")
+            return "fine"
+
+        @ray.method(retry_exceptions=[KeyError])
+        async def fails(self) -> None:
+            journal.write("failed")
+            raise ValueError("not one of these")
+
+        @ray.method(max_task_retries=1, retry_exceptions=True)
+        async def once_more(self) -> None:
+            journal.write("more")
+            raise KeyError("more")
+
+    flaky = Flaky.remote()
+    assert ray.get(flaky.third_time.remote(), timeout=60) == "fine"
+    with pytest.raises(ValueError, match="not one"):
+        ray.get(flaky.fails.remote(), timeout=60)
+    with pytest.raises(KeyError, match="more"):
+        ray.get(flaky.once_more.remote(), timeout=60)
+    assert journal.read() == ["run"] * 3 + ["failed"] + ["more"] * 2

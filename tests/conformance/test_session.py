@@ -145,3 +145,16 @@ def test_init_refuses_an_address_where_nothing_is(start_cluster: Start) -> None:
     with pytest.raises((ConnectionError, ValueError)):
         ray.init(address="127.0.0.1:1", num_cpus=1)
     assert not ray.is_initialized()
+
+
+def test_an_actor_is_placed_by_one_cpu_though_it_holds_none(start_cluster: Start) -> None:
+    @ray.remote
+    class Light:
+        def ping(self) -> str:
+            return "pong"
+
+    start_cluster(num_cpus=0)
+    waits = Light.remote()
+    ref = waits.ping.remote()
+    assert ray.get(Light.options(num_cpus=0).remote().ping.remote(), timeout=60) == "pong"
+    assert ray.wait([ref], timeout=0.5)[0] == []

@@ -47,6 +47,8 @@ class Line:
 class References:
     """Entries that are completed once."""
 
+    taken = ()
+
     def __init__(self) -> None:
         self.waiting: list[tuple[Entry, Any]] = []
 
@@ -87,6 +89,9 @@ class Process:
         self.current_task = b""
         self._hub_out: list[object] = []
         self.said: list[object] = []
+
+    def now(self) -> float:
+        return 0.0
 
     def to_hub(self, message: object) -> None:
         self.said.append(message)
@@ -181,6 +186,15 @@ class Calls(RuleBasedStateMachine):
             line.close()
             self.calls._line_down(line)  # type: ignore[arg-type]
 
+    @rule()
+    def its_line_is_mended(self) -> None:
+        if self.calls.down:
+            self.process.said.clear()
+            self.calls.look_after(actor_calls.DOWN_GRACE + 1.0)
+            assert [type(message) for message in self.process.said] == [m.WatchActor]
+            self.tell("ALIVE")
+            assert not self.calls.down
+
     @rule(again=st.sampled_from([True, True, True, True, False]))
     def its_process_dies(self, again: bool) -> None:
         if self.state in ("DEAD", "RESTARTING"):
@@ -225,6 +239,12 @@ class Calls(RuleBasedStateMachine):
         kept = [call.returns[0] for call in (*actor.queue, *actor.aboard.values())]
         assert {id(entry) for entry in pending} == {id(entry) for entry in kept}
         assert not (actor.state == "DEAD" and pending), "a call that never ends"
+
+    @invariant()
+    def no_call_is_made_more_often_than_allowed(self) -> None:
+        if hasattr(self, "calls") and self.plan.retries >= 0:
+            tasks = [task for line in self.lines for task in line.tasks]
+            assert all(task.attempt <= self.plan.retries for task in tasks)
 
     @invariant()
     def with_endless_retries_only_death_is_an_error(self) -> None:
