@@ -29,10 +29,11 @@ class Gateways:
         self._ticked = 0.0
 
     async def on_link(
-        self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0
-    ) -> None:
+        self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0,
+        raw: bool = False,
+    ) -> None:  # fmt: skip
         """A gateway has connected; lasts as long as the comm."""
-        await self.relay.on_link(comm, link, node, new, received)
+        await self.relay.on_link(comm, link, node, new, received, raw)
 
     async def _take_in(self, line: ControlLine) -> None:
         """What opens a line to an executor says here what the gateway is."""

@@ -16,7 +16,8 @@ from ray_on_dask.core import link as ln
 from ray_on_dask.core.link import Link
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.line_end import LineEnd
-from ray_on_dask.wire.relay_messages import Relay as Wanted, decode_batch, encode_batch
+from ray_on_dask.plugins.link_wire import Wire, can_be_raw, wire_on
+from ray_on_dask.wire.relay_messages import Batch, Relay as Wanted
 
 logger = logging.getLogger("ray_on_dask")
 
@@ -46,11 +47,10 @@ class NodeLink:
         self.ends: dict[int, Any] = {}
         self.closed = False
         self.heard = relay.now()
-        self.comm: Any = None
-        self._more = asyncio.Event()
+        #: The comm under the link, None while there is none.
+        self.wire: Wire | None = None
         self._ping = False
         self._task: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
 
     # -- lines ---------------------------------------------------------------------------
 
@@ -58,24 +58,24 @@ class NodeLink:
         """A new line to an executor there; its local end is to be given a transport."""
         end = self.relay.make_end(self, self.link.open(executor, owner))
         self.ends[end.line] = end
-        self._more.set()
+        self._wake()
         return end
 
     def data(self, line: int, data: bytes) -> None:
         """The local end has read something."""
         self._carry_out(self.link.data(line, data))
-        self._more.set()
+        self._wake()
 
     def taken(self, line: int, count: int) -> None:
         """The local process has taken what was delivered."""
         self.link.taken(line, count)
-        self._more.set()
+        self._wake()
 
     def ended(self, line: int) -> None:
         """The local end has closed."""
         self.ends.pop(line, None)
         self.link.end(line)
-        self._more.set()
+        self._wake()
 
     def _carry_out(self, instructions: list[ln.Instruction]) -> None:
         for what in instructions:
@@ -116,10 +116,10 @@ class NodeLink:
                 except OSError:
                     await asyncio.sleep(AGAIN)
                     continue
-                theirs = await self._greet(comm, new)
-                if theirs is not None:
+                answer = await self._greet(comm, new)
+                if answer is not None:
                     new = False
-                    await self.serve(comm, theirs)
+                    await self.serve(comm, int(answer["received"]), bool(answer["raw"]))
         except LookupError:
             pass  # the node is dead
         except Exception:
@@ -127,15 +127,15 @@ class NodeLink:
         finally:
             self.lose()
 
-    async def _greet(self, comm: Any, new: bool) -> int | None:
+    async def _greet(self, comm: Any, new: bool) -> dict[str, Any] | None:
         try:
             await comm.write(
                 {
                     "op": self.relay.op, "link": self.id, "node": self.relay.name, "new": new,
-                    "received": self.link.received, "reply": False,
+                    "received": self.link.received, "raw": can_be_raw(comm), "reply": False,
                 }
             )  # fmt: skip
-            answer = await asyncio.wait_for(comm.read(), CONNECT)
+            answer: dict[str, Any] = await asyncio.wait_for(comm.read(), CONNECT)
         except (OSError, asyncio.TimeoutError):
             comm.abort()
             await asyncio.sleep(AGAIN)
@@ -143,63 +143,56 @@ class NodeLink:
         if "error" in answer:
             comm.abort()
             raise LookupError(answer["error"])
-        return int(answer["received"])
+        return answer
 
-    async def serve(self, comm: Any, theirs: int) -> None:
+    async def serve(self, comm: Any, theirs: int, raw: bool) -> None:
         """Read and write on a comm until it breaks; the other side has `theirs` of our records."""
         self.hang_up()
         self._carry_out(self.link.connected(theirs))
-        self.comm = comm
+        self.wire = wire = wire_on(comm, raw, self._next, self._on_batch)
         self.heard = self.relay.now()
-        self._writer = writer = asyncio.ensure_future(self._write(comm))
         try:
-            while True:
-                batch = decode_batch(await comm.read())
-                self.heard = self.relay.now()
-                self._carry_out(self.link.arrived(batch))
-                self._more.set()
+            await wire.run()
         except (OSError, ValueError, TypeError) as error:
             if not isinstance(error, OSError):
                 logger.warning("garbage on the link to node %s: %s", self.peer, error)
         finally:
-            writer.cancel()
-            comm.abort()
-            if self.comm is comm:
-                self.comm = None
+            wire.close()
+            if self.wire is wire:
+                self.wire = None
 
-    async def _write(self, comm: Any) -> None:
-        """Send what there is to send; all that comes while one message goes out goes next."""
-        try:
-            while True:
-                batch = self.link.take(BATCH)
-                if batch is None and self._ping:
-                    batch = self.link.ping()
-                if batch is None:
-                    self._more.clear()
-                    await self._more.wait()
-                    continue
-                self._ping = False
-                await comm.write(encode_batch(batch))
-        except OSError:
-            comm.abort()  # the reader sees to the rest
+    def _wake(self) -> None:
+        if self.wire is not None:
+            self.wire.wake()
+
+    def _next(self) -> Batch | None:
+        """What is to be sent now."""
+        batch = self.link.take(BATCH)
+        if batch is None and self._ping:
+            batch = self.link.ping()
+        self._ping = False
+        return batch
+
+    def _on_batch(self, batch: Batch) -> None:
+        self.heard = self.relay.now()
+        self._carry_out(self.link.arrived(batch))
+        self._wake()
 
     def tick(self, now: float) -> None:
         """Give a sign of life; drop a comm on which there is none, and give up in the end."""
-        if self.comm is not None:
+        if self.wire is not None:
             if now - self.heard > SILENCE:
-                self.comm.abort()
+                self.wire.close()
             self._ping = True
-            self._more.set()
+            self._wake()
         elif not self.first and (now - self.heard > GIVE_UP or not self.ends):
             self.lose()
 
     def hang_up(self) -> None:
         """Drop the comm that there is."""
-        if self._writer is not None:
-            self._writer.cancel()
-        if self.comm is not None:
-            self.comm.abort()
-            self.comm = None
+        if self.wire is not None:
+            self.wire.close()
+            self.wire = None
 
     def lose(self) -> None:
         """The link is gone for good: so are its lines."""
@@ -259,13 +252,15 @@ class Relay:
         """A new line to an executor of another node."""
         node = wanted.node
         link = self._by_node.get(node)
-        if link is None or (not link.first and link.comm is None):
+        if link is None or (not link.first and link.wire is None):
             link = NodeLink(self, new_process_name(), node, True)
             self.links[link.id] = self._by_node[node] = link
             link.start()
         return link.open(wanted.executor, wanted.owner)
 
-    async def on_link(self, comm: Any, link: str, node: str, new: bool, received: int) -> None:
+    async def on_link(
+        self, comm: Any, link: str, node: str, new: bool, received: int, raw: bool = False
+    ) -> None:
         """Another node has connected: serve its link until the comm breaks."""
         found = self.links.get(link)
         if found is None and new:
@@ -275,8 +270,9 @@ class Relay:
             await comm.write({"error": "this link has been given up"})
             return
         found.hang_up()
-        await comm.write({"received": found.link.received})
-        await found.serve(comm, received)
+        raw = raw and can_be_raw(comm)
+        await comm.write({"received": found.link.received, "raw": raw})
+        await found.serve(comm, received, raw)
 
     def accept(self, end: Any) -> None:
         """The other side has opened a line: find the executor that it is for."""

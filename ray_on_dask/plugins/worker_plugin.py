@@ -113,10 +113,11 @@ class NodePlugin(WorkerPlugin):
         return {"rod-link": self.on_link, "rod-read": self.on_read, "rod-write": self.on_write}
 
     async def on_link(
-        self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0
-    ) -> None:
+        self, comm: Any, link: str = "", node: str = "", new: bool = False, received: int = 0,
+        raw: bool = False,
+    ) -> None:  # fmt: skip
         """Another node wants to carry lines to executors of this one; lasts as long as the comm."""
-        await self.node.relay.on_link(comm, link, node, new, received)
+        await self.node.relay.on_link(comm, link, node, new, received, raw)
 
     async def on_read(self, comm: Any, reader: str = "") -> None:
         """Another node wants objects of this one; lasts as long as the comm."""

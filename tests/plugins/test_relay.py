@@ -21,6 +21,13 @@ from ray_on_dask.wire.relay_messages import Relay as Wanted
 pytestmark = pytest.mark.timeout(60)
 
 
+@pytest.fixture(params=["raw", "messages"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the comm's socket, and by messages, as where a comm has none."""
+    if request.param == "messages":
+        monkeypatch.setattr(relay_module, "can_be_raw", lambda comm: False)
+
+
 class TwoNodes:
     """Relays "a" and "b"; executors of "b" are servers of the test's."""
 
@@ -245,12 +252,9 @@ def test_a_comm_without_a_sign_of_life_is_made_anew(
             reader, writer = await nodes.owner("x")
             writer.write(b"one")
             assert await reader.readexactly(3) == b"one"
-            comm = nodes.comms[0]
-
-            async def nowhere(*_: Any, **__: Any) -> int:
-                return 0
-
-            comm.write = nowhere
+            answering = next(iter(nodes.relays["b"].links.values()))
+            assert answering.wire is not None
+            monkeypatch.setattr(answering.wire, "wake", lambda: None)
             writer.write(b"two")
             assert await asyncio.wait_for(reader.readexactly(3), 10) == b"two"
             assert len(nodes.comms) == 2
