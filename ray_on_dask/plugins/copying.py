@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.objectstore.store import Allocation, Store
-from ray_on_dask.plugins.transfer import Brought, NotThere, Reading, Serving
+from ray_on_dask.plugins.serving import Serving
+from ray_on_dask.plugins.transfer import Brought, NotThere, Reading
 from ray_on_dask.wire import messages as m
 
 if TYPE_CHECKING:
@@ -123,10 +124,10 @@ class Copying:
 
     # -- to others -----------------------------------------------------------------------------
 
-    async def serve(self, comm: Any, reader: str) -> None:
+    async def serve(self, comm: Any, reader: str, raw: bool) -> None:
         """Hand objects out on a comm of another node's."""
         self._readers += 1
-        await Serving(comm, self, f"{reader}#{self._readers}").run()
+        await Serving(comm, self, f"{reader}#{self._readers}", raw).run()
 
     def open_for(self, reader: str, id: bytes) -> Stored | None:
         """Keep an object in place for a reader; None if it is not here."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +40,7 @@ class RawStream:
         For which `can_be_raw` holds at both ends.
     on_bytes : callable
         ``on_bytes(view)`` is called with what has come; the view is gone afterwards. What it raises
-        of `ValueError` and `OSError` ends the stream.
+        ends the stream.
     on_room : callable
         Called when all has been written, after a `write` that could not write all.
     """
@@ -68,14 +70,14 @@ class RawStream:
         if early:
             try:
                 self._on_bytes(memoryview(early))
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 self._fail(error)
         if not self._plain:
             self._look()  # what has been decrypted already makes no event
 
     async def ended(self) -> None:
-        """Wait for the end, which is an `OSError`, or the `ValueError` of whoever reads."""
-        await self._end
+        """Wait for the end, which is an `OSError`, or what `on_bytes` has raised."""
+        await asyncio.wait([self._end])  # who waits may be cancelled; the end is not
         raise self._error or ConnectionError("the stream is closed")
 
     def close(self) -> None:
@@ -84,6 +86,16 @@ class RawStream:
         self._out.clear()
         self._file = None
         self._on_close()
+
+    def drop_when_closed(self) -> None:
+        """Have closing discard what has not been sent.
+
+        The pages of a file that are on their way are not copied: once nobody keeps them in
+        place, other bytes might go out in their place.
+        """
+        if self._plain and not self._stream.closed():
+            linger = struct.pack("ii", 1, 0)
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def _on_close(self) -> None:
         self.closed = True
@@ -104,18 +116,18 @@ class RawStream:
                 self._write_on()
             if readable:
                 self._read()
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._fail(error)
 
     def _look(self) -> None:
         try:
             self._read()
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._fail(error)
 
     def _read(self) -> None:
         read = 0
-        while not self.closed:
+        while not (self.closed or self._stream.closed()):
             count = self._stream.read_from_fd(_buffer)
             if count is None:
                 return
@@ -134,7 +146,7 @@ class RawStream:
 
     def write(self, data: bytes) -> None:
         """Write, now if the socket takes it; to be given less while it is `full`."""
-        if not self.closed:
+        if not (self.closed or self._stream.closed()):
             self._out.append(memoryview(data))
             self._write_soon()
 
@@ -148,7 +160,7 @@ class RawStream:
         """
         if self._file is not None:
             raise ValueError("one file at a time")
-        if not self.closed and size:
+        if size and not (self.closed or self._stream.closed()):
             self._file = (file, offset, size)
             self._write_soon()
 

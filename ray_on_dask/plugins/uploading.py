@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.plugins import _dask_compat as dask
-from ray_on_dask.plugins.transfer import AHEAD, RANGE, Brought
+from ray_on_dask.plugins.lanes import AHEAD, RANGE
+from ray_on_dask.plugins.transfer import Brought
 
 if TYPE_CHECKING:
     from ray_on_dask.plugins.copying import Copying

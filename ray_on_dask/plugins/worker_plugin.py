@@ -119,9 +119,9 @@ class NodePlugin(WorkerPlugin):
         """Another node wants to carry lines to executors of this one; lasts as long as the comm."""
         await self.node.relay.on_link(comm, link, node, new, received, raw)
 
-    async def on_read(self, comm: Any, reader: str = "") -> None:
+    async def on_read(self, comm: Any, reader: str = "", raw: bool = False) -> None:
         """Another node wants objects of this one; lasts as long as the comm."""
-        await self.node.copying.serve(comm, reader)
+        await self.node.copying.serve(comm, reader, raw)
 
     async def on_write(
         self, comm: Any, id: bytes = b"", size: int = 0, key: str = "", home: str = ""

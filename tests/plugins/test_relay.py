@@ -217,9 +217,10 @@ def test_a_link_that_stays_down_is_given_up_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "GIVE_UP", 0.5)
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.set()
         await reader.read()
         ended.set()
         writer.close()
@@ -228,7 +229,7 @@ def test_a_link_that_stays_down_is_given_up_on_both_sides(
         async with two_nodes(tmp_path) as nodes:
             await nodes.serve("x", wait)
             reader, _ = await nodes.owner("x")
-            await until(lambda: bool(nodes.comms) and bool(nodes.relays["b"].links))
+            await asyncio.wait_for(begun.wait(), 10)
             nodes.reachable = False
             nodes.break_comms()
             assert await asyncio.wait_for(reader.read(), 10) == b""

@@ -15,10 +15,18 @@ from distributed.comm import connect, listen
 
 from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.objectstore.store import Store
-from ray_on_dask.plugins import transfer
-from ray_on_dask.plugins.transfer import Reading, Serving
+from ray_on_dask.plugins import lanes, transfer
+from ray_on_dask.plugins.serving import Serving
+from ray_on_dask.plugins.transfer import Reading
 
 pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(params=["raw", "messages"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the comm's socket, and by messages, as where a comm has none."""
+    if request.param == "messages":
+        monkeypatch.setattr(lanes, "can_be_raw", lambda comm: False)
 
 
 class Node:
@@ -69,7 +77,7 @@ class Net:
         async def on_comm(comm: Any) -> None:
             message = await comm.read()
             assert message.pop("op") == "rod-read"
-            await Serving(comm, self.nodes[node], message["reader"]).run()
+            await Serving(comm, self.nodes[node], message["reader"], message["raw"]).run()
 
         self.listeners[node] = await listen("tcp://127.0.0.1:0", on_comm)
 
