@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -389,7 +388,7 @@ class Executor(Process):
 
 def main(params: dict[str, Any]) -> int:
     """What a forked executor runs; the zygote calls it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.ignore_ctrl_c()
     output.install()
     executor = Executor(params)
     current.set_process(executor)

@@ -7,9 +7,9 @@ user's; else the tick tries again. A task that is blocked in `get` is woken and 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
-import signal
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -21,10 +21,15 @@ from ray_on_dask.wire.channel import Channel
 if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
-SIGNAL = signal.SIGUSR2
+SIGNAL: int = _signal.SIGUSR2
 _PACKAGE = __name__.partition(".")[0] + "."
 #: Modules that call the user's code.
 _CALLERS = (_PACKAGE + "runtime.execution", _PACKAGE + "runtime.yielding")
+
+
+def ignore_ctrl_c() -> None:
+    """Leave `SIGINT` to the driver (in the main thread)."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
 
 
 class Interrupts:
@@ -39,7 +44,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Take the signal (in the main thread)."""
-        signal.signal(SIGNAL, self._handle)
+        _signal.signal(SIGNAL, self._handle)  # `signal` makes enums, on pages that were shared
 
     def on_cancel(self, channel: Channel, message: m.Cancel) -> None:
         """The owner wants a task ended."""
@@ -74,7 +79,7 @@ class Interrupts:
     def _signal(self) -> None:
         self.executor.lending.interrupt()
         with contextlib.suppress(ProcessLookupError):
-            signal.pthread_kill(self.executor.main, SIGNAL)
+            _signal.pthread_kill(self.executor.main, SIGNAL)
 
     def again(self) -> None:
         """Try once more, if the last signal came at a moment that was not the task's."""

@@ -45,8 +45,12 @@ def adopt_orphans() -> None:
 
 def volunteer_for_oom_kill() -> None:
     """Ask the kernel to end this process before any other when memory runs out."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(fd, b"1000")
+        finally:
+            os.close(fd)
 
 
 def children(pid: int) -> list[int]:

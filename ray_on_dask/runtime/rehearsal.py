@@ -17,6 +17,7 @@ import tempfile
 from ray_on_dask.runtime import output
 from ray_on_dask.runtime.executor import Executor
 from ray_on_dask.runtime.object_ref import dropped
+from ray_on_dask.runtime.packing import gather_code
 from ray_on_dask.serialization import serialize, to_bytes
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel, connect
@@ -51,6 +52,11 @@ class Rehearsed(Executor):
 
 
 def rehearse() -> None:
+    """Do what an executor does twice: to see what code runs, and when that lies together."""
+    gather_code(_rehearse)
+
+
+def _rehearse() -> None:
     """Make an executor, have it become an actor and be called, and take it apart."""
     title = output.title_now()
     with tempfile.TemporaryDirectory(prefix="rod-") as folder:
