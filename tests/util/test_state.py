@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,13 +48,49 @@ def test_actors_are_listed_living_and_dead(ray: Any) -> None:
     (found,) = state.list_actors(filters=filters)
     assert (found.name, found.ray_namespace, found.num_restarts) == ("one", "listed", None)
     full = eventually(
-        lambda: [x for x in state.list_actors(filters=filters, detail=True) if x.calls_done]
+        lambda: [
+            x
+            for x in state.list_actors(filters=filters, detail=True)
+            if x.calls_done and not x.calls_pending
+        ]
     )[0]
     assert (full.num_restarts, full.calls_done, full.calls_pending) == (0, 1, 0)
     assert full.death_cause is None and full.is_detached is False
     ray.kill(actor)
     eventually(lambda: state.get_actor(found.actor_id).state == "DEAD")
     assert "Listed" in state.summarize_actors()["cluster"]["summary"]
+
+
+def test_an_actor_tells_where_it_is_and_how_far(ray: Any, tmp_path: Any) -> None:
+    @ray.remote(max_restarts=1, max_task_retries=-1)
+    class Followed:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def wait(self) -> None:
+            while not (tmp_path / "go").exists():
+                time.sleep(0.01)
+
+    actor = Followed.remote()
+    first = ray.get(actor.pid.remote(), timeout=20)
+    id = actor._actor_id.hex()
+    node = ray.nodes()[0]["NodeID"]
+    found = state.get_actor(id)
+    assert (found.state, found.class_name, found.name, found.node_id, found.pid) == (
+        "ALIVE", "Followed", "", node, first,
+    )  # fmt: skip
+    calls = [actor.wait.remote() for _ in range(3)]
+    eventually(lambda: state.get_actor(id).calls_pending == 2)  # one runs
+    (tmp_path / "go").touch()
+    ray.get(calls, timeout=20)
+    os.kill(first, signal.SIGKILL)
+    second = ray.get(actor.pid.remote(), timeout=20)
+    full = eventually(lambda: (now := state.get_actor(id)).state == "ALIVE" and now)
+    assert (full.num_restarts, full.pid, full.node_id) == (1, second, node)
+    os.kill(second, signal.SIGKILL)
+    dead = eventually(lambda: (now := state.get_actor(id)).state == "DEAD" and now)
+    assert dead.num_restarts == 1
+    assert "SIGKILL" in str(dead.death_cause)
 
 
 def test_tasks_that_have_ended_are_listed(ray: Any) -> None:
