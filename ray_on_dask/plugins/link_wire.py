@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 from ray_on_dask.plugins.raw_stream import RawStream, can_be_raw as can_be_raw
 from ray_on_dask.wire.chunks import Chunks, chunk
 from ray_on_dask.wire.relay_messages import Batch, decode_batch, encode_batch
+
+#: Seconds between two things to send from which on they are no burst.
+PAUSE = 0.0001
 
 #: ``next()`` gives what is to be sent now, or None.
 Next = Callable[[], Batch | None]
@@ -43,6 +47,7 @@ class RawWire:
         self._chunks = Chunks()
         self._stream = RawStream(comm, self._take_in, self._flush)
         self._started = self._soon = False
+        self._sent = 0.0
 
     async def run(self) -> None:
         """See `Wire`."""
@@ -59,8 +64,16 @@ class RawWire:
             self._on_batch(decode_batch(body))
 
     def wake(self) -> None:
-        """See `Wire`; what comes in one turn of the loop goes out together."""
-        if not self._soon:
+        """See `Wire`.
+
+        What comes after a pause goes out at once, for somebody may wait for the answer; what
+        comes closer together goes out together, at the end of a turn of the loop.
+        """
+        if self._soon:
+            return
+        if perf_counter() - self._sent > PAUSE:
+            self._flush()
+        else:
             self._soon = True
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -74,6 +87,7 @@ class RawWire:
             if batch is None:
                 return
             stream.write(chunk(encode_batch(batch)))
+            self._sent = perf_counter()
 
     def close(self) -> None:
         """See `Wire`."""
