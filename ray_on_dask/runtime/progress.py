@@ -75,7 +75,9 @@ class Bars:
 
     @staticmethod
     def _can_draw() -> bool:
-        return sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        shell = sys.modules.get("IPython")
+        in_notebook = shell is not None and hasattr(shell.get_ipython(), "kernel")
+        return sys.stderr is not None and (sys.stderr.isatty() or in_notebook)
 
     def _draw(self, state: State) -> None:
         number = self._numbers.get(state.id)
