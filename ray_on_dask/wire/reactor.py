@@ -76,6 +76,8 @@ class Reactor:
         self._host_due = 0.0
         #: Above zero while short waits outnumber long ones.
         self._luck = 0
+        #: The leader sleeps until something comes, for no tick was due when it looked.
+        self._unlimited = False
 
     # -- what is polled -----------------------------------------------------------
 
@@ -148,6 +150,9 @@ class Reactor:
 
     def _follow(self, waiter: Waiter, left: float) -> None:
         self._followers.append(waiter)
+        if self._unlimited and self.interval() >= 0:
+            self._unlimited = False
+            self.wake()  # it sleeps without limit, and by now a tick is due
         goes_on = False
         try:
             # Between our try and our entry in the list the leader may have stopped, or `close`
@@ -217,9 +222,12 @@ class Reactor:
 
     def _poll(self, timeout: float) -> None:
         self.leader = threading.get_ident()
+        self._unlimited = timeout < 0  # first: who has something due later looks at it
         interval = self.interval()
-        if interval >= 0 and (timeout < 0 or timeout > interval):
-            timeout = interval
+        if interval >= 0:
+            self._unlimited = False
+            if timeout < 0 or timeout > interval:
+                timeout = interval
         for fd, events in self._await_events(timeout):
             channel = self._channels.get(fd)
             if channel is not None:

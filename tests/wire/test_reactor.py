@@ -214,6 +214,17 @@ def test_the_reactor_reads_on_after_many_waits_that_it_slept_through(party):
 # -- what the leader does besides ------------------------------------------------------
 
 
+def test_a_leader_that_sleeps_without_limit_is_woken_when_a_tick_is_due(party, run):
+    """A thread has computed while another led: what it has left for the tick is not forgotten."""
+    party.seconds, results, leads = -1.0, [], Waiter()
+    run(waiting, party, leads, results, None)
+    until(lambda: party.reactor._unlimited)
+    party.seconds = 0.001
+    assert not party.reactor.wait(Waiter(), 0.05)
+    until(lambda: party.ticks)
+    party.reactor.call_soon(leads.finish)
+
+
 def test_the_leader_ticks_while_it_waits(party):
     party.seconds = 0.005
     party.poll(0.05)
