@@ -348,7 +348,8 @@ class References:
         if self.on_trial is not None and not entry.owned and not (shared and shared.owed):
             return  # came with the running task's arguments: its end decides
         if shared is not None and shared.owed:
-            self._releases.append((entry.id, shared.owed))
+            if self.known.get(entry.id) is entry:  # else it is of a session that has ended
+                self._releases.append((entry.id, shared.owed))
             shared.owed = 0
             self._forget(entry)
         elif entry.owned and entry.kind == STORED:
