@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.wire.channel import listen, peer_is_ours
 from ray_on_dask.wire.frames import FrameReader, pack
+from ray_on_dask.wire.read_buffer import Reader
 from ray_on_dask.wire.relay_messages import Relay
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray_on_dask")
 
 
-class Line(asyncio.Protocol):
+class Line(Reader):
     """One process's connection to the hub."""
 
     def __init__(self, node: NodeManager):
@@ -37,11 +38,10 @@ class Line(asyncio.Protocol):
         if not peer_is_ours(transport.get_extra_info("socket")):
             transport.close()
 
-    def data_received(self, data: bytes) -> None:
+    def take_in(self, view: memoryview) -> None:
         """Handle what has come; garbage closes this line and nothing else."""
         try:
-            if not self.process:
-                data = self._begin(data)
+            data = view if self.process else self._begin(view)
             messages = self._reader.feed(data) if data else []
         except ValueError:
             logger.warning("garbage from process %r: its line is closed", self.process)
@@ -50,7 +50,7 @@ class Line(asyncio.Protocol):
         for message in messages:
             self._handle(message)
 
-    def _begin(self, data: bytes) -> bytes:
+    def _begin(self, data: memoryview) -> bytes:
         """Handle the first message: after one that asks for a relay, nothing is opened here."""
         first, rest = self._reader.first(data)
         if type(first) is Relay:
@@ -58,7 +58,7 @@ class Line(asyncio.Protocol):
             self._transport.set_protocol(end)
             end.connection_made(self._transport)
             if rest:
-                end.data_received(rest)
+                end.take_in(rest)
             return b""
         if first is not None:
             self._handle(first)

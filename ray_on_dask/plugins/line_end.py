@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.wire.channel import peer_is_ours
+from ray_on_dask.wire.read_buffer import Reader
 
 if TYPE_CHECKING:
     from ray_on_dask.plugins.relay import NodeLink
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 HIGH_WATER = 256 << 10
 
 
-class LineEnd(asyncio.Protocol):
+class LineEnd(Reader):
     """One end of one line.
 
     What comes before there is a transport is kept; the line's credit bounds it.
@@ -49,10 +50,10 @@ class LineEnd(asyncio.Protocol):
         if self.closed:
             self._transport.close()
 
-    def data_received(self, data: bytes) -> None:
+    def take_in(self, view: memoryview | bytes) -> None:
         """The local process says something."""
         if not self.closed:
-            self.link.data(self.line, data)
+            self.link.data(self.line, bytes(view))
 
     def pause_writing(self) -> None:
         """The local process is slow: it has not taken what is written from here on."""

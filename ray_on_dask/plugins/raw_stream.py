@@ -16,14 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ray_on_dask.plugins import _dask_compat_streams as streams
+from ray_on_dask.wire.read_buffer import CHUNK, read_buffer
 
-#: Bytes read at a time, and of one event: the other sockets of the loop come in between.
-CHUNK, READ_MAX = 256 << 10, 1 << 20
+#: Bytes read of one event: the other sockets of the loop come in between.
+READ_MAX = 1 << 20
 #: Bytes of a file given to a socket at a time.
 FILE_CHUNK = 1 << 20
-
-#: What all streams of a process read into; nothing of it is kept by whoever is told.
-_buffer = memoryview(bytearray(CHUNK))
 
 
 def can_be_raw(comm: Any) -> bool:
@@ -126,14 +124,14 @@ class RawStream:
             self._fail(error)
 
     def _read(self) -> None:
-        read = 0
+        read, buffer = 0, read_buffer()
         while not (self.closed or self._stream.closed()):
-            count = self._stream.read_from_fd(_buffer)
+            count = self._stream.read_from_fd(buffer)
             if count is None:
                 return
             if count == 0:
                 raise ConnectionError("the other side has hung up")
-            self._on_bytes(_buffer[:count])
+            self._on_bytes(buffer[:count])
             read += count
             if self._plain and count < CHUNK:
                 return

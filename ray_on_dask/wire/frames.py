@@ -71,7 +71,7 @@ class FrameReader:
             rest += data[used:]
         return messages
 
-    def first(self, data: bytes) -> tuple[Message | None, bytes]:
+    def first(self, data: bytes | memoryview) -> tuple[Message | None, bytes]:
         """The first message alone, None if it is not complete yet; the bytes after it."""
         rest = self._rest
         rest += data
