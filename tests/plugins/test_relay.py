@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,10 +23,12 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(params=["raw", "messages"], autouse=True)
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """On the comm's socket, and by messages, as where a comm has none."""
     if request.param == "messages":
         monkeypatch.setattr(relay_module, "can_be_raw", lambda comm: False)
+    yield
+    gc.collect()  # the sockets of executors whose loop has ended
 
 
 class TwoNodes:
@@ -255,7 +258,7 @@ def test_a_comm_without_a_sign_of_life_is_made_anew(
             assert await reader.readexactly(3) == b"one"
             answering = next(iter(nodes.relays["b"].links.values()))
             assert answering.wire is not None
-            monkeypatch.setattr(answering.wire, "wake", lambda: None)
+            answering.wire.wake = lambda: None  # type: ignore[method-assign]
             writer.write(b"two")
             assert await asyncio.wait_for(reader.readexactly(3), 10) == b"two"
             assert len(nodes.comms) == 2
