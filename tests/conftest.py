@@ -25,6 +25,8 @@ SHARED_MEMORY = Path(f"/dev/shm/ray_on_dask-{os.geteuid()}")
 #: Descriptors that sessions open; other libraries keep files and pipes of theirs.
 OURS = ("socket:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "/dev/shm/ray_on_dask")
 SESSION = b"RAY_ON_DASK_SESSION="
+#: How often a test of real processes is tried again.
+RERUNS = int(os.environ.get("RERUNS", "1"))
 #: Folders whose tests start no process.
 DECISIONS = ("core", "wire", "references", "test_style.py", "test_config.py")
 
@@ -46,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder not in DECISIONS:
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
+            item.add_marker(pytest.mark.flaky(reruns=RERUNS, reruns_delay=1))
 
 
 def pytest_unconfigure() -> None:

@@ -185,7 +185,7 @@ def test_a_call_that_was_cancelled_is_told_so() -> None:
     actor = Patient.remote()
     ref = actor.work.remote(signal)
     wait_for_condition(lambda: ray.get(signal.cur_num_waiters.remote()) == 1)
-    ray.cancel(ref)
+    ray.cancel(ref, recursive=False)  # else what it waits for is cancelled too
     signal.send.remote()
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(ref, timeout=30)
