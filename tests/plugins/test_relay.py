@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     if request.param == "messages":
         monkeypatch.setattr(relay_module, "can_be_raw", lambda comm: False)
     yield
-    gc.collect()  # the sockets of executors whose loop has ended
+    gc.collect()  # the loop has ended, and its sockets hang on cycles
 
 
 class TwoNodes:
@@ -70,8 +70,16 @@ class TwoNodes:
         await asyncio.get_running_loop().create_unix_connection(lambda: end, path)
 
     async def serve(self, name: str, serve: Callable[..., Any]) -> None:
-        """An executor of b's, with a program of the test's."""
-        await asyncio.start_unix_server(serve, str(self.directory / name))
+        """An executor of b's, with a program of the test's; it ends with the loop."""
+
+        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await serve(reader, writer)
+            finally:
+                writer.transport.abort()
+
+        await asyncio.start_unix_server(served, str(self.directory / name))
 
     async def owner(self, executor: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A process at a, with a line to an executor of b's."""
