@@ -319,6 +319,7 @@ def register_serializer(
     >>> ray.register_serializer(Guarded, serializer=lambda x: x.value, deserializer=Guarded)
     >>> ray.get(ray.put(Guarded(5))).value
     5
+    >>> ray.deregister_serializer(Guarded)
     """
     if not isinstance(cls, type):
         raise TypeError(f"register_serializer takes a class, got {cls!r}")
