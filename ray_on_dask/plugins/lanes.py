@@ -46,10 +46,15 @@ async def lane_on(comm: Any, reader: str, silence: float) -> Lane:
 
 
 async def _answer(comm: Any, what: str, silence: float) -> Any:
+    # Not `wait_for`, which forgets that it was cancelled if the answer came in the same moment.
+    reading = asyncio.ensure_future(comm.read())
     try:
-        answer = await asyncio.wait_for(comm.read(), silence)
-    except asyncio.TimeoutError:
-        raise ConnectionError(f"nothing came for {silence:g} s") from None
+        await asyncio.wait({reading}, timeout=silence)
+        if not reading.done():
+            raise ConnectionError(f"nothing came for {silence:g} s")
+        answer = reading.result()
+    finally:
+        reading.cancel()
     if not isinstance(answer, dict) or what not in answer:
         raise ConnectionError("that node does not hand objects out")
     return answer[what]
