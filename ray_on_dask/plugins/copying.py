@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.stored_objects import Stored
@@ -38,6 +39,8 @@ class Copying:
         self.node = node
         self.reading = Reading(node.name, node.dialer.dial, self.reserve, self.give_back)
         self._store: Store | None = None
+        #: Room is reserved in threads, several at once: only one of them may make the store.
+        self._making = threading.Lock()
         #: Objects here of which there may be copies elsewhere, or that are copies.
         self._elsewhere: set[bytes] = set()
         self._readers = 0
@@ -112,11 +115,12 @@ class Copying:
         return self._own_store().reserve(size)
 
     def _own_store(self) -> Store:
-        if self._store is None:
-            node = self.node
-            shm, wait = node.directories.shm_dir, node.store.room.wait
-            self._store = Store(shm, node.name, node.name, node.capacity, wait)
-        return self._store
+        with self._making:
+            if self._store is None:
+                node = self.node
+                shm, wait = node.directories.shm_dir, node.store.room.wait
+                self._store = Store(shm, node.name, node.name, node.capacity, wait)
+            return self._store
 
     def give_back(self, place: m.Located) -> None:
         """Take back room of which nothing came, or whose object is gone."""

@@ -76,13 +76,7 @@ def test_calls_over_a_long_way_are_not_made_one_by_one(net: Any, cluster: Any) -
     assert float(longest) < 1.5
 
 
-#: A fault that is known: now and then one of the objects is not handed over.
-SOMETIMES = pytest.mark.xfail(strict=False, reason="now and then one object is lost on the way")
-
-
-@pytest.mark.parametrize(
-    "copied", [pytest.param(False, marks=SOMETIMES, id="retired"), pytest.param(True, id="killed")]
-)
+@pytest.mark.parametrize("copied", [False, True], ids=["retired", "killed"])
 def test_objects_of_a_node_that_leaves_are_read_elsewhere(
     net: Any, cluster: Any, copied: bool
 ) -> None:
