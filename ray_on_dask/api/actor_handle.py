@@ -21,8 +21,18 @@ _SPECIAL = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
 @dataclass(slots=True)
 class MethodPlan:
-    """How calls of a method are made."""
+    """How calls of a method are made: what follows from the handle and the options alone."""
 
+    signature: CallSignature | None
+    #: What the function table knows the class by.
+    function: bytes
+    returns: int
+    #: Of `Task`.
+    flags: int
+    #: What people call the task.
+    name: str
+    backpressure: int
+    group: str
     retries: int
     exceptions: bool | tuple[type[BaseException], ...]
     out_of_order: bool
@@ -115,10 +125,12 @@ class ActorHandle:
         self._facts = facts
         #: Counts this handle; None in weak handles, from `get_actor`.
         self._ref = ref
+        #: How methods are called, by name; none of it refers to this handle.
+        self._plans: dict[str, MethodPlan] = {}
         self._session = getattr(current.process, "session", None)
 
     def __getattr__(self, name: str) -> ActorMethod:
-        methods = self.__dict__.get("_methods")
+        methods = self.__dict__.get("_methods")  # none yet while the handle is being made
         if methods is None or (name not in methods.signatures and name not in _SPECIAL):
             raise AttributeError(f"'ActorHandle' object has no attribute '{name}'")
         return ActorMethod(self, name)
@@ -195,25 +207,36 @@ class ActorMethod:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method; its ref, list of refs, generator of refs, or None. Returns at once."""
         handle, name = self._handle, self._name
-        methods = handle._methods
-        signature = methods.signatures.get(name)
-        if signature is not None:
-            signature.check(args, kwargs)
+        plan = handle._plans.get(name) if self._options is None else None
+        if plan is None:
+            plan = self._plan()
+        if plan.signature is not None:
+            plan.signature.check(args, kwargs)
         session = running_session()
-        options = self._options
-        if options is None:
-            options = methods.options.get(name, _NO_OPTIONS)
         if session is None:
-            shape = self._returns(options, methods)
-            return local_session().call_actor(handle, name, options, shape, args, kwargs)
+            shape = plan.returns, plan.flags
+            return local_session().call_actor(handle, name, self._chosen(), shape, args, kwargs)
         if handle._session is not session.session:
             raise RuntimeError(f"Failed to submit task to actor {handle!r}: its session has ended.")
         packed = arguments.EMPTY
         if args or kwargs:
             packed = arguments.pack(session, args, kwargs, "argument")
-        elif handle._ref is not None:
+        elif plan.ref is not None:
             packed = arguments.Arguments()
-        returns, flags = self._returns(options, methods)
+        task = m.Task(
+            session.task_ids.next(), plan.function, packed.value, arguments.NO_DEPENDENCIES,
+            plan.returns, plan.flags, 0, plan.name, name, plan.backpressure, plan.group,
+        )  # fmt: skip
+        return session.calling.call(handle._id, task, packed, plan)
+
+    def _chosen(self) -> dict[str, Any]:
+        if self._options is not None:
+            return self._options
+        return self._handle._methods.options.get(self._name, _NO_OPTIONS)
+
+    def _plan(self) -> MethodPlan:
+        """What calls have in common; the handle keeps it for calls without `options`."""
+        handle, name, options = self._handle, self._name, self._chosen()
         facts = handle._facts
         group = options.get("concurrency_group") or ""
         if group and group not in facts["groups"]:
@@ -221,33 +244,31 @@ class ActorMethod:
                 f"{group!r} is no concurrency group of {handle._class_name}; it has "
                 f"{sorted(facts['groups']) or 'none'}"
             )
-        task = m.Task(
-            session.task_ids.next(), facts["function"], packed.value, arguments.NO_DEPENDENCIES,
-            returns, flags, 0,
-            options.get("name") or f"{handle._class_name}.{name}", name,
+        retries = options.get("max_task_retries")
+        exceptions = options.get("retry_exceptions") or False
+        returns, flags = self._returns(options)
+        plan = MethodPlan(
+            handle._methods.signatures.get(name), facts["function"], returns, flags,
+            options.get("name") or f"{handle._class_name}.{name}",
             max(0, options.get("_generator_backpressure_num_objects") or 0), group,
+            facts["retries"] if retries is None else retries,
+            exceptions if isinstance(exceptions, bool) else tuple(exceptions),
+            facts["out_of_order"], facts["max_pending"], handle._ref,
         )  # fmt: skip
-        return session.calling.call(handle._id, task, packed, self._plan(options))
+        if self._options is None:
+            handle._plans[name] = plan
+        return plan
 
-    def _returns(self, options: dict[str, Any], methods: Methods) -> tuple[int, int]:
+    def _returns(self, options: dict[str, Any]) -> tuple[int, int]:
         returns = options.get("num_returns")
         if returns is None:
-            return (0, m.METHOD | m.STREAM) if self._name in methods.generators else (1, m.METHOD)
+            streams = self._name in self._handle._methods.generators
+            return (0, m.METHOD | m.STREAM) if streams else (1, m.METHOD)
         if returns == "streaming":
             return 0, m.METHOD | m.STREAM
         if returns == "dynamic":
             return 1, m.METHOD | m.DYNAMIC
         return returns, m.METHOD
-
-    def _plan(self, options: dict[str, Any]) -> MethodPlan:
-        facts = self._handle._facts
-        retries = options.get("max_task_retries")
-        exceptions = options.get("retry_exceptions") or False
-        return MethodPlan(
-            facts["retries"] if retries is None else retries,
-            exceptions if isinstance(exceptions, bool) else tuple(exceptions),
-            facts["out_of_order"], facts["max_pending"], self._handle._ref,
-        )  # fmt: skip
 
 
 _NO_OPTIONS: dict[str, Any] = {}

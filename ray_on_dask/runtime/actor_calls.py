@@ -104,7 +104,7 @@ class ActorCalls:
             `retries`, `exceptions`, `out_of_order`, `max_pending` and the handle's `ref`.
         """
         with self.process.lock:
-            actor = self.known(actor_id)
+            actor = self.actors.get(actor_id) or self.known(actor_id)
             actor.out_of_order = plan.out_of_order
             if 0 <= plan.max_pending <= len(actor.queue) + len(actor.aboard):
                 from ray_on_dask.exceptions import PendingCallsLimitExceeded
@@ -117,7 +117,12 @@ class ActorCalls:
             call.parent = self.process.current_task
             if plan.ref is not None:
                 packed.handle = plan.ref
-            out = self._returns(call)
+            if task.returns == 1 and not task.flags & m.STREAM:
+                entry = Entry(task.id + INDEX[0], data=call)
+                call.returns = [entry]
+                out: Any = ref_to(entry)
+            else:
+                out = self._returns(call)
             self._enqueue(call)
             if self.process._hub_out:
                 self.process.send_out()
@@ -132,10 +137,6 @@ class ActorCalls:
         task = call.task
         if task.flags & m.STREAM:
             return self.process.streams.open(call)
-        if task.returns == 1:
-            entry = Entry(task.id + INDEX[0], data=call)
-            call.returns = [entry]
-            return ref_to(entry)
         call.returns = [Entry(task.id + index_bytes(i), data=call) for i in range(task.returns)]
         return [ref_to(entry) for entry in call.returns] or None
 
@@ -143,6 +144,9 @@ class ActorCalls:
         actor = call.actor
         if actor.state == "DEAD":
             self.fail(call, actor.error)
+            return
+        if not call.packed.dependencies and actor.line is not None and actor.idle:
+            self._send_one(actor, actor.line, call)
             return
         if call.packed.dependencies:
             pending = arguments.pending_of(call.packed)
@@ -189,6 +193,17 @@ class ActorCalls:
                 self.process.send_out()
             line.send(m.Push(0, batch))
 
+    def _send_one(self, actor: CalledActor, line: Channel, call: Call) -> None:
+        """Send a call that has nothing to wait for, to an actor that has nothing to do."""
+        if not call.sent:
+            call.sent = True
+            if call.packed.inner:
+                arguments.attach(self.process, call.task, call.packed)
+        actor.aboard[call.task.id] = call
+        if self.process._hub_out:
+            self.process.send_out()
+        line.send(m.Push(0, [call.task]))
+
     def _blame_arguments(self, call: Call) -> bool:
         for _, ref in call.packed.dependencies:
             if ref._entry.kind in (m.ERROR, m.FREED):
@@ -206,14 +221,12 @@ class ActorCalls:
     def on_results(self, channel: Channel, message: m.Results) -> None:
         """Calls have ended."""
         complete = self.process.references.complete
-        actors = set()
+        actor = channel.state_actor
         for result in message.results:
-            actor = channel.state_actor
             call = actor.aboard.pop(result.task, None) if actor is not None else None
             if call is None:
                 self.process.references.refuse(result)
                 continue
-            actors.add(actor)
             if result.status == m.DONE:
                 for entry, value in zip(call.returns, result.values, strict=False):
                     complete(entry, value)
@@ -227,9 +240,8 @@ class ActorCalls:
                 self.fail(call, result.values[0].data)
         if self.process.references.taken:
             self.process.asking.acknowledge(channel)
-        for actor in actors:
-            if actor.queue:
-                self.send(actor)
+        if actor is not None and actor.queue:
+            self.send(actor)
 
     def _again(self, call: Call, result: m.Result) -> bool:
         if result.status != m.FAILED or not call.exceptions or not call.retries:

@@ -149,19 +149,15 @@ class ActorHost:
         if not self._ready:
             self._calls.extend((channel, task) for task in tasks)
             return
-        if self._loop is not None:
-            if threading.get_ident() == self.executor.main:
-                for task in tasks:
-                    self._dispatch(channel, task)
-            else:
-                self._loop.call_soon_threadsafe(self._dispatch_all, channel, tasks)
-            return
-        if self._pools:
+        if self._loop is None and not self._pools:
+            append = self.executor.queue.append
             for task in tasks:
-                self._dispatch(channel, task)
-            return
-        self.executor.queue.extend((channel, 0, task) for task in tasks)
-        self.executor.nudge()
+                append((channel, 0, task))
+            self.executor.nudge()
+        elif self._loop is None or threading.get_ident() == self.executor.main:
+            self._dispatch_all(channel, tasks)
+        else:
+            self._loop.call_soon_threadsafe(self._dispatch_all, channel, tasks)
 
     def _dispatch_all(self, channel: Channel, tasks: list[m.Task]) -> None:
         for task in tasks:
@@ -210,6 +206,8 @@ class ActorHost:
 
     def method(self, task: m.Task) -> Any:
         """The bound method that a call means."""
+        if not task.method.startswith("__ray_"):
+            return getattr(self.instance, task.method)
         if task.method == "__ray_call__":
             return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
         if task.method == "__ray_ready__":

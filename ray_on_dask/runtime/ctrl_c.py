@@ -56,7 +56,7 @@ class _Handler:
         """Whether a step of this package's is under way, and not a wait."""
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith(_PACKAGE):
-                waits = frame.f_code.co_name in ("sleep", "_await_events")
+                waits = frame.f_code.co_name in ("sleep", "_await_events", "_look_around")
                 return not waits
             frame = frame.f_back
         return False

@@ -170,11 +170,11 @@ class Executor(Process):
 
     def serve(self) -> None:
         """Run what comes, until the end."""
+        popleft = self.queue.popleft
         while True:
-            queued: Queued | None = None
-            with contextlib.suppress(IndexError):
-                queued = self.queue.popleft()
-            if queued is None:
+            try:
+                queued = popleft()
+            except IndexError:
                 self._rest()
             else:
                 self._run(*queued)
@@ -190,7 +190,8 @@ class Executor(Process):
             self._idle = waiter = Waiter()
             if self.queue or (self.host is not None and self.host.wants_main):
                 return
-            self.send_out()
+            if self._hub_out:
+                self.send_out()
         if ends:
             self.end(0) if self.host is None else self.host.end()
         self.reactor.wait(waiter, 0.2 if self.retiring else None)

@@ -31,7 +31,7 @@ class Getting:
         if entry.kind != INLINE:
             end = None if timeout is None else monotonic() + timeout
             if entry.kind == PENDING:
-                self.block_for([entry], 1, timeout, first_error=True)
+                self._block_for_one(entry, timeout)
             if entry.kind != INLINE:
                 return self.value(entry, end)
         return deserialize(entry.data)
@@ -126,6 +126,19 @@ class Getting:
             self._stop_waiting(entries, one)
         if not waiter.done and first_error:
             self.timed_out()
+
+    def _block_for_one(self, entry: Entry, timeout: float | None) -> None:
+        """Block until the entry is there, in as few steps as it takes; `GetTimeoutError`."""
+        process, waiter = self.process, Waiter()
+        call = waiter.finished
+        with process.lock:
+            process.references.when_ready(entry, call)
+            process.flush()
+        if not waiter.done:
+            process.block(waiter, [entry], timeout)
+            if not waiter.done:
+                self._stop_waiting([entry], call)
+                self.timed_out()
 
     def timed_out(self) -> NoReturn:
         """Raise the error of a `get` that has ended without an answer."""

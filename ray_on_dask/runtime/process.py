@@ -183,7 +183,8 @@ class Process:
             self.submitting.flush()
             if dropped:
                 self.references.drain()
-            self.send_out()
+            if self._hub_out:
+                self.send_out()
 
     @property
     def interop(self) -> Any:

@@ -265,10 +265,10 @@ class Submitting:
 
     def on_results(self, channel: Channel, message: m.Results) -> None:
         """Tasks have ended."""
-        now = monotonic()
         if not message.lease:
             self.process.calling.on_results(channel, message)
             return
+        now = monotonic()
         complete, finished = self.process.references.complete, self.tasks.finished
         for result in message.results:
             owned: Any = finished(message.lease, result.task, result.seconds, now)

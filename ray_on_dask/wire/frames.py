@@ -60,6 +60,9 @@ class FrameReader:
     def feed(self, data: bytes | memoryview) -> list[Message]:
         """The messages that are complete now."""
         rest = self._rest
+        if not rest and len(data) == 4 + int.from_bytes(data[:4], "little"):  # as it is mostly
+            self._limit = FRAME_MAX
+            return [decode(data[4:])]
         if rest:
             rest += data
             with memoryview(rest) as view:

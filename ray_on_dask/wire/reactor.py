@@ -29,6 +29,8 @@ from ray_on_dask.wire.waiter import Waiter as Waiter
 
 #: Seconds for which the reactor's own thread leaves the lead to a thread that led last.
 GRACE = 0.003
+#: Longest nap between two looks whether it is needed: each costs the others half a millisecond.
+NAP_MAX = 8 * GRACE
 #: Seconds for which a wait looks around before it sleeps, and bounds of the count that decides it.
 SPIN, LUCK_MIN, LUCK_MAX = 0.00015, -8, 8
 #: Seconds between two looks of an asyncio loop that polls us, while there is work and when idle;
@@ -149,6 +151,7 @@ class Reactor:
         return waiter.done
 
     def _follow(self, waiter: Waiter, left: float) -> None:
+        waiter.arm()
         self._followers.append(waiter)
         if self._unlimited and self.interval() >= 0:
             self._unlimited = False
@@ -174,8 +177,9 @@ class Reactor:
             self._poke()
 
     def _hand_on(self) -> None:
-        with contextlib.suppress(IndexError):
-            self._followers[0].nudge()
+        if self._followers:
+            with contextlib.suppress(IndexError):
+                self._followers[0].nudge()
 
     def _poke(self) -> None:
         self._asleep = False
@@ -222,18 +226,17 @@ class Reactor:
 
     def _poll(self, timeout: float) -> None:
         self.leader = threading.get_ident()
-        self._unlimited = timeout < 0  # first: who has something due later looks at it
-        interval = self.interval()
-        if interval >= 0:
-            self._unlimited = False
-            if timeout < 0 or timeout > interval:
-                timeout = interval
-        for fd, events in self._await_events(timeout):
+        now = monotonic()
+        events = self._look_around(now) if timeout and self._luck > 0 else None
+        if not events:
+            events = self._await_events(timeout, now)
+            now = monotonic()
+        for fd, event in events:
             channel = self._channels.get(fd)
             if channel is not None:
-                if events & select.EPOLLOUT:
+                if event & select.EPOLLOUT:
                     channel.on_writable()
-                if events & ~select.EPOLLOUT:
+                if event & ~select.EPOLLOUT:
                     self._read(channel)
             elif fd == self._wake_fd:
                 with contextlib.suppress(BlockingIOError):
@@ -244,33 +247,44 @@ class Reactor:
             self._calls.popleft()()
         while self._dropped:
             self._drop(self._dropped.popleft())
-        if interval >= 0:
-            now = monotonic()
-            if now >= self._next_tick:
-                self._uninterrupted(self.on_tick, now)
+        if now >= self._next_tick:
+            interval = self.interval()
+            if interval >= 0:
                 self._next_tick = now + interval
+                self._uninterrupted(self.on_tick, now)
 
-    def _await_events(self, timeout: float) -> list[tuple[int, int]]:
-        """Block. Events that an interrupt here leaves behind are told of again.
+    def _look_around(self, start: float) -> list[tuple[int, int]] | None:
+        """What comes within `SPIN` seconds, without going to sleep.
 
         To sleep and to be woken costs tens of microseconds where the processor has gone idle
         meanwhile, as much as a whole call. So while waits are short, the next one begins with a
-        look around for `SPIN` seconds; a few in vain, and that ends until waits are short again.
+        look around; a few in vain, and that ends until waits are short again.
         """
+        poll, end = self._epoll.poll, start + SPIN
+        while True:
+            events = poll(0)
+            if events:
+                if self._luck < LUCK_MAX:
+                    self._luck += 1
+                return events
+            if monotonic() >= end:
+                self._luck -= 4
+                return None
+
+    def _await_events(self, timeout: float, start: float) -> list[tuple[int, int]]:
+        """Block until anything comes, a tick is due, or `timeout` is over."""
         if not timeout:
             return self._epoll.poll(0)
-        start = monotonic()
-        if self._luck > 0:
-            poll, end = self._epoll.poll, start + SPIN
-            while monotonic() < end:
-                events = poll(0)
-                if events:
-                    self._luck = min(self._luck + 1, LUCK_MAX)
-                    return events
-            self._luck -= 4
+        self._unlimited = timeout < 0  # first: who has something due later looks at it
+        interval = self.interval()
+        if interval >= 0:
+            self._unlimited = False
+            if timeout < 0 or timeout > interval:
+                timeout = interval
         events = self._epoll.poll(timeout)
         if monotonic() - start < SPIN:
-            self._luck = min(self._luck + 1, LUCK_MAX)
+            if self._luck < LUCK_MAX:
+                self._luck += 1
         elif self._luck > LUCK_MIN:
             self._luck -= 1
         return events
@@ -327,7 +341,7 @@ class Reactor:
         self._thread.start()
 
     def _run(self) -> None:
-        quiet = 0
+        quiet, nap = 0, GRACE
         while not self.closed:
             if self._host:
                 wait = max(self._host_due, self._last_led) + HOST_LATE - monotonic()
@@ -343,23 +357,26 @@ class Reactor:
                         self._nap.acquire()
                     self._asleep = False
                     quiet = 0
-                else:
-                    self._nap.acquire(timeout=GRACE)
-                continue
-            if monotonic() - self._last_led < GRACE:
+                    continue
+            elif monotonic() - self._last_led < GRACE:
                 self._lead.release()
                 self._hand_on()
-                self._nap.acquire(timeout=GRACE)
+            else:
+                quiet, nap = 0, GRACE
+                self._lead_alone()
                 continue
-            quiet = 0
-            try:
-                while not self._followers and not self.closed:
-                    self._poll(0.01 if self._host else -1)
-                    if self._host:
-                        break
-            finally:
-                self._lead.release()
-                self._hand_on()
+            self._nap.acquire(timeout=nap)
+            nap = min(2 * nap, NAP_MAX)
+
+    def _lead_alone(self) -> None:
+        try:
+            while not self._followers and not self.closed:
+                self._poll(0.01 if self._host else -1)
+                if self._host:
+                    break
+        finally:
+            self._lead.release()
+            self._hand_on()
 
     def close(self) -> None:
         """Stop polling and close every channel."""
