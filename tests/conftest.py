@@ -27,8 +27,10 @@ OURS = ("socket:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "/dev/shm/r
 SESSION = b"RAY_ON_DASK_SESSION="
 #: How often a test of real processes is tried again.
 RERUNS = int(os.environ.get("RERUNS", "1"))
-#: Folders whose tests start no process.
-DECISIONS = ("core", "wire", "references", "test_style.py", "test_config.py")
+#: Folders and files whose tests start no process.
+DECISIONS = (
+    "core", "wire", "references/test_references_machine.py", "test_style.py", "test_config.py",
+)  # fmt: skip
 
 _tmpdir: str | None = None
 
@@ -46,8 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     passes is shown as an R, and counted.
     """
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder not in DECISIONS:
+        if not str(item.path.relative_to(Path(__file__).parent)).startswith(DECISIONS):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS, reruns_delay=1))
 
 

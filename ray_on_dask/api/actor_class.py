@@ -141,10 +141,11 @@ class ActorClass:
         self, session: Any, id: bytes, args: tuple[Any, ...], kwargs: dict[str, Any],
         options: dict[str, Any], name: str, namespace: str,
     ) -> tuple[m.ActorSpec, arguments.Arguments]:  # fmt: skip
-        function, pickled = self._define(session)
+        function, pickled, closure = self._define(session)
         packed = arguments.EMPTY
-        if args or kwargs:
+        if args or kwargs or closure:
             packed = arguments.pack(session, args, kwargs, "argument")
+            packed.inner = (*packed.inner, *closure)
         placement, lifetime = resources_of(options, "actor")
         strategy, group, captures = strategy_of(options, lifetime, session)
         if group:
@@ -176,7 +177,8 @@ class ActorClass:
         spec, packed = made
         return session.creating.create(spec, packed, self.methods)
 
-    def _define(self, session: Any) -> tuple[bytes, bytes]:
+    def _define(self, session: Any) -> tuple[bytes, bytes, list[Any]]:
+        """The class's id, its pickle, and the refs in its closure."""
         if self._session is not session.session:
             if self._pickled is None or self._session is not None:
                 self._pickling = True
@@ -191,7 +193,7 @@ class ActorClass:
                     session.references.promote(ref)
             self._function = session.functions.define(name, self._pickled[0])
         assert self._pickled is not None
-        return self._function, self._pickled[0]
+        return self._function, *self._pickled
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._pickled is not None and not self._pickling and not self._pickled[1]:

@@ -166,6 +166,7 @@ class RemoteFunction:
             function, name, returns, flags, retries, session.submitting.class_of(spec),
             max(0, options.get("_generator_backpressure_num_objects") or 0),
             exceptions if isinstance(exceptions, bool) else tuple(exceptions), captures, group,
+            self._pickled[1] if self._pickled is not None else (),
         )  # fmt: skip
 
     def _returns(self, options: dict[str, Any]) -> tuple[int, int]:

@@ -297,9 +297,10 @@ class ActorCalls:
 
     def _leave_incarnation(self, actor: CalledActor, message: m.ActorState) -> None:
         """Its process is gone: calls that were aboard are tried again or fail."""
-        if actor.line is not None:
-            actor.line.close()
-            actor.line = None
+        line, actor.line = actor.line, None
+        if line is not None:
+            line.read_rest()  # results from before its end are results
+            line.close()
         aboard, actor.aboard = actor.aboard, {}
         again: list[Call] = []
         for call in aboard.values():

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.runtime import arguments, current, job_environment, output, overlapping
 from ray_on_dask.runtime.checkpoints import ByChoice, ByInterval, checkpoints_of
 from ray_on_dask.runtime.interrupts import gone
+from ray_on_dask.runtime.replies import Replies
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
 
@@ -60,7 +61,7 @@ class ActorHost:
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._futures: dict[bytes, asyncio.Future[Any]] = {}
-        self._replies: dict[Channel, list[m.Result]] = {}
+        self._replies = Replies(executor)
         self._ready = False
         self._active = 0
         self._warned = False
@@ -258,12 +259,9 @@ class ActorHost:
         self._reply_later(channel, result)
 
     def _reply_later(self, channel: Channel, result: m.Result) -> None:
-        """Send a result; those that end while another is being sent go together."""
-        executor = self.executor
-        with executor.lock:
+        with self.executor.lock:
             self._active -= 1
-            executor.send_out()
-            channel.send(m.Results(0, [result]))
+            self._replies.send(channel, result)
             ends = self.exiting and not self._active
         if ends:
             self.end()
@@ -336,17 +334,12 @@ class ActorHost:
         return [m.Value(m.INLINE, to_bytes(serialize(count)))]
 
     def _reply_in_batch(self, channel: Channel, result: m.Result) -> None:
-        if not self._replies:
+        if self._replies.collect(channel, result):
             assert self._loop is not None
             self._loop.call_soon(self._send_replies)
-        self._replies.setdefault(channel, []).append(result)
 
     def _send_replies(self) -> None:
-        replies, self._replies = self._replies, {}
-        with self.executor.lock:
-            self.executor.send_out()
-            for channel, results in replies.items():
-                channel.send(m.Results(0, results))
+        self._replies.send_all()
         if self.exiting and not self._futures:
             self.end()
 
@@ -368,10 +361,10 @@ class ActorHost:
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""
-        self._replies.pop(channel, None)
+        self._replies.caller_gone(channel)
 
     def end_after_calls(self, reason: str) -> None:
-        """No handle is left: end when the calls that are here have ended (under the lock)."""
+        """No handle is left: end when the calls here have ended (under the lock)."""
         self.exiting = reason or "out of scope"
         if self._pools:
             if not self._active:
@@ -382,6 +375,7 @@ class ActorHost:
     def leave(self, error: BaseException) -> None:
         """`exit_actor` or `sys.exit` in a call: the actor ends now."""
         executor = self.executor
+        self._hand_over()  # first: callers that know of the end wait for no results
         with executor.lock:
             reason = str(error) or "exit_actor() is called"
             if isinstance(error, SystemExit):
@@ -393,6 +387,12 @@ class ActorHost:
         """End this process as a program ends: what is registered at exit is done (not locked)."""
         import atexit
 
+        self._hand_over()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         self.executor.end(0)
+
+    def _hand_over(self) -> None:
+        """Send the results that wait; return when callers hold the refs in them (not locked)."""
+        self._replies.send_all()
+        self.executor.handing.finish()

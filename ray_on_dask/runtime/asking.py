@@ -74,11 +74,37 @@ class Asking:
             self.process.send_out()
         self.process.reactor.wait(waiter)
 
+    @property
+    def syncing(self) -> bool:
+        """Whether something waits until the control store is so far."""
+        return bool(self._syncs)
+
     def on_synced(self, channel: Channel, message: Synced) -> None:
         """It has."""
         call = self._syncs.pop(message.token, None)
         if call is not None:
             call()
+
+    def when_held(self, call: Callable[[], object]) -> None:
+        """Call `call()` when the directory knows of all refs that are held here (under the lock).
+
+        That is at once, after all else that is to be sent, unless some were taken just now.
+        """
+        references = self.process.references
+        if references.fresh:
+            references.fresh = False
+            number = next(self._numbers)
+            self._syncs[number] = call
+            self.process.to_hub(Sync(number))
+            self.process.send_out()
+            return
+        self.process.send_out()
+        if not self._syncs:
+            call()
+            return
+        last = next(reversed(self._syncs))  # they are answered in order
+        before = self._syncs[last]
+        self._syncs[last] = lambda: (before(), call())
 
     def acknowledge(self, channel: Channel) -> None:
         """Say who has sent results that the refs in them are held here (under the lock)."""

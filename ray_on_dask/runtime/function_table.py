@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class PreparedCall:
     #: Placement group that children inherit.
     captures: bool = False
     placement_group: bytes = b""
+    #: Refs in the function's closure: they live as long as tasks that may still run.
+    closure: Sequence[Any] = ()
 
     def retries_on(self, result: Result) -> bool:
         """Whether a failed attempt is of a kind that is tried again."""

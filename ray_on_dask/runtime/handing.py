@@ -13,12 +13,15 @@ from ray_on_dask.runtime import interrupts
 from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
+from ray_on_dask.wire.reactor import Waiter
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
 #: Seconds that an owner has after its line went down: it may live, and have had the result.
 LINE_DOWN = 2.0
+#: Seconds that an executor which is about to end has patience with owners whose lines are up.
+OWNER_PATIENCE = 10.0
 
 
 class Handing:
@@ -30,6 +33,8 @@ class Handing:
         self._held: dict[bytes, tuple[str, list[ObjectRef[Any]]]] = {}
         #: {owner whose line is down: until when}.
         self._down: dict[str, float] = {}
+        #: Finished when nothing is held any more.
+        self._free: Waiter | None = None
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -42,7 +47,29 @@ class Handing:
         """The owner holds them now."""
         for result in message.results:
             self._held.pop(result, None)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._free is not None and not self._held:
+            self._free.finish()
         self.executor.nudge()
+
+    def finish(self) -> None:
+        """Send what results there are, and return when their owners hold the refs in them.
+
+        That is for a process that is about to end (not locked).
+        """
+        executor = self.executor
+        with executor.lock:
+            executor.flush_results()
+            settled = not executor.asking.syncing
+        if not settled:
+            executor.asking.sync()
+        with executor.lock:
+            if not self._held:
+                return
+            self._free = waiter = Waiter()
+        executor.reactor.wait(waiter, OWNER_PATIENCE)
 
     def gone(self, task: bytes) -> m.Result:
         """The result of a cancelled task; what it may have made is not sent after all."""
@@ -62,4 +89,4 @@ class Handing:
                 del self._down[owner]
                 for result in [x for x, (name, _) in self._held.items() if name == owner]:
                     del self._held[result]
-                self.executor.nudge()
+                self._let_go()

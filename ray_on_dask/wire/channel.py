@@ -162,6 +162,22 @@ class Channel:
             self.on_writable()
         return not self._out
 
+    def read_rest(self) -> None:
+        """Handle what has come already: the line is about to be closed.
+
+        For the thread that leads the reactor.
+        """
+        while not self.closed:
+            try:
+                data = self.sock.recv(CHUNK)
+                messages = self.reader.feed(data)
+            except (OSError, ValueError):
+                return
+            if not data:
+                return
+            if messages:
+                self.on_messages(self, messages)
+
     def close(self) -> None:
         """Close the line; `on_close` is not called."""
         with self._lock:

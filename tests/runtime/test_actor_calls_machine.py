@@ -40,6 +40,9 @@ class Line:
         if isinstance(message, m.Push):
             self.tasks += message.tasks
 
+    def read_rest(self) -> None:
+        assert not self.closed
+
     def close(self) -> None:
         self.closed = True
 

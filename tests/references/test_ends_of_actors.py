@@ -1,0 +1,83 @@
+"""What an actor has returned before it ends of its own will is not lost."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from time import sleep
+from typing import Any
+
+import pytest
+
+ROUNDS = 6
+
+
+@pytest.fixture(scope="module")
+def ray(ray_session: Callable[..., Any]) -> Any:
+    return ray_session()
+
+
+class Leaving:
+    """Makes objects, then leaves."""
+
+    def make(self) -> Any:
+        import ray_on_dask as ray
+
+        return [ray.put("made"), ray.put(bytes(200_000))]
+
+    def leave(self) -> None:
+        import ray_on_dask as ray
+
+        ray.actor.exit_actor()
+
+
+class LeavingLoop:
+    """Likewise, in an event loop."""
+
+    async def make(self) -> Any:
+        return Leaving.make(self)  # type: ignore[arg-type]
+
+    async def leave(self) -> None:
+        Leaving.leave(self)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [(Leaving, {}), (Leaving, {"max_concurrency": 2}), (LeavingLoop, {})],
+    ids=["one by one", "threads", "loop"],
+)
+def test_refs_that_it_has_returned_can_be_read(ray: Any, cls: Any, options: Any) -> None:
+    makers = [ray.remote(num_cpus=0, **options)(cls).remote() for _ in range(ROUNDS)]
+    ray.get([maker.__ray_ready__.remote() for maker in makers], timeout=60)
+    for maker in makers:
+        made = maker.make.remote()
+        if options:
+            ray.wait([made], timeout=20.0)  # calls of threads may overtake each other
+        left = maker.leave.remote()
+        with pytest.raises(ray.exceptions.ActorDiedError):
+            ray.get(left, timeout=20)
+        small, large = ray.get(made, timeout=20)
+        assert ray.get(small, timeout=20) == "made"
+        assert len(ray.get(large, timeout=20)) == 200_000
+
+
+def test_a_caller_that_is_late_to_look_has_the_results(ray: Any) -> None:
+    """It computes while both the results and the news of the end come in."""
+    makers = [ray.remote(num_cpus=0)(Leaving).remote() for _ in range(ROUNDS)]
+    ray.get([maker.__ray_ready__.remote() for maker in makers], timeout=60)
+    made = [maker.make.remote() for maker in makers]
+    left = [maker.leave.remote() for maker in makers]
+    ray.wait(left, num_returns=1, timeout=0.0)
+    lock = ray_lock()
+    with lock:
+        sleep(2.5)  # no thread of this process handles what comes
+    for refs in made:
+        small, _ = ray.get(refs, timeout=20)
+        assert ray.get(small, timeout=20) == "made"
+    gc.collect()
+
+
+def ray_lock() -> Any:
+    from ray_on_dask.runtime import current
+
+    return current.require().lock
