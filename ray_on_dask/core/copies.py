@@ -9,7 +9,7 @@ is freed it says so, and every copy is freed too. When a home dies, one of the c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from ray_on_dask.core.instructions import Instruction, Send
 from ray_on_dask.core.members import NodeFacts
@@ -108,6 +108,14 @@ class Copies:
     def of(self, id: bytes) -> dict[str, Located]:
         """The copies of an object, by node, oldest first."""
         return dict(self._copies.get(id, {}))
+
+    def lacking(self, ids: Iterable[bytes], staying: Container[str]) -> list[bytes]:
+        """Those of some objects that, as far as is known, none of the `staying` nodes has."""
+        return [
+            id for id in ids
+            if self._homes.get(id) not in staying
+            and not any(node in staying for node in self._copies.get(id, ()))
+        ]  # fmt: skip
 
     def home_of(self, id: bytes) -> list[str]:
         """The home of an object that has copies, or had one that is the home now."""

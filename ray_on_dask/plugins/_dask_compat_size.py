@@ -20,9 +20,14 @@ def extend_adaptive_target(scheduler: Any, wanted: Callable[[], int]) -> None:
 def around_retiring(
     scheduler: Any,
     prepare: Callable[[list[str]], Awaitable[None]],
+    moved: Callable[[dict[str, list[str]]], Awaitable[None]],
     then: Callable[[str, str], Any],
 ) -> None:
-    """Await `prepare(addresses)` before workers are retired; of those that stay, call `then`."""
+    """Do more when workers are retired.
+
+    `prepare(addresses)` is awaited before, and `moved({address: keys})` when Dask has moved keys
+    of ours that they had, before they go; `then(address, status)` is called for those that stay.
+    """
 
     async def retire_workers(workers: Any = None, names: Any = None, **options: Any) -> Any:
         if names is not None:
@@ -31,14 +36,44 @@ def around_retiring(
         elif workers is None:
             criteria = options.keys() - {"close_workers", "remove", "stimulus_id"}
             workers = scheduler.workers_to_close(**{name: options.pop(name) for name in criteria})
-        await prepare([address for address in workers if address in scheduler.workers])
+        going = [address for address in workers if address in scheduler.workers]
+        await prepare(going)
+        gone: Any = {}
         try:
-            return await scheduler.retire_workers(workers=workers, **options)
+            keys = {address: objects_at(scheduler, address) for address in going}
+            if any(keys.values()):
+                moving = scheduler.retire_workers(workers=going, close_workers=False, remove=False)
+                going = list(await moving)
+                if going:
+                    await moved({address: keys[address] for address in going})
+            gone = await scheduler.retire_workers(workers=going, **options)
+            return gone
         finally:
+            for address in set(going) - set(gone):
+                _stay(scheduler, address)
             for state in filter(None, map(scheduler.workers.get, workers)):
                 then(state.address, state.status.name)
 
     scheduler.handlers["retire_workers"] = retire_workers
+
+
+def _stay(scheduler: Any, address: str) -> None:
+    """Take back that a worker is about to go: what it has could not be moved."""
+    if address in scheduler.stream_comms:
+        status = {
+            "op": "worker-status-change",
+            "status": "running",
+            "stimulus_id": f"{CLIENT}-stay",
+        }
+        scheduler.stream_comms[address].send(status)
+
+
+def objects_at(scheduler: Any, address: str) -> list[str]:
+    """Keys of ours that a worker has."""
+    state, ours = scheduler.workers.get(address), scheduler.clients.get(CLIENT)
+    if state is None or ours is None:
+        return []
+    return [task.key for task in state.has_what if ours in task.who_wants]
 
 
 def has_only_copies(scheduler: Any, address: str) -> bool:

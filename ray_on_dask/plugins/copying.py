@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.stored_objects import Stored
@@ -28,8 +29,10 @@ logger = logging.getLogger("ray_on_dask")
 UNREACHABLE, ABSENT = 30.0, 3.0
 #: Seconds for a gateway to hand an object over.
 COMING = 300.0
-#: Seconds between two tries, first and last.
-PAUSE, PAUSE_MAX = 0.05, 0.5
+#: Seconds between two tries, first and last; and where there is no room.
+PAUSE, PAUSE_MAX, NO_ROOM = 0.05, 0.5, 1.0
+#: Objects that are written to the store at a time of what Dask has brought.
+AT_ONCE = 2
 
 
 class Copying:
@@ -44,6 +47,7 @@ class Copying:
         #: Objects here of which there may be copies elsewhere, or that are copies.
         self._elsewhere: set[bytes] = set()
         self._readers = 0
+        self._adoptions = asyncio.Semaphore(AT_ONCE)
 
     # -- from others ------------------------------------------------------------------------
 
@@ -89,26 +93,37 @@ class Copying:
         self.node.up(self.node.name, m.Copied(id, stored.at, home))
         return stored.at
 
-    async def adopt(self, key: str, handle: Any) -> None:
+    async def adopt(self, key: str, handle: Any, wanted: Callable[[], bool]) -> None:
         """Move what Dask has brought here from the worker's memory to this node's store.
 
-        As when a worker retires: Dask hands its keys over to others.
+        As when a worker retires: Dask hands its keys over to others. Where there is no room it is
+        tried again for as long as it is `wanted`: nobody else may have it.
         """
+        complained = False
+        while wanted():
+            try:
+                async with self._adoptions:
+                    await self._adopt(key, handle)
+                return
+            except LookupError:
+                return  # it was freed meanwhile
+            except Exception as error:
+                if not complained:
+                    logger.warning("%s stays in the worker's memory for now: %s", key, error)
+                complained = True
+            await asyncio.sleep(NO_ROOM)
+
+    async def _adopt(self, key: str, handle: Any) -> None:
         id = handle.id
-        try:
-            if id not in self.node.store.objects.objects:
-                loop = asyncio.get_running_loop()
-                room = await loop.run_in_executor(None, self.reserve, len(handle.data))
-                await loop.run_in_executor(None, room.write_at, 0, handle.data)
-                if id in self.node.store.objects.objects:
-                    self.give_back(room.located)
-                else:
-                    self.take_in(id, Brought(room.located, key, handle.home), handle.home)
-            handle.at, handle.data = self.node.store.objects.objects[id].at, b""
-        except LookupError:
-            pass  # it was freed meanwhile
-        except Exception as error:
-            logger.warning("%s stays in the worker's memory: %s", key, error)
+        if id not in self.node.store.objects.objects:
+            loop = asyncio.get_running_loop()
+            room = await loop.run_in_executor(None, self.reserve, len(handle.data))
+            await loop.run_in_executor(None, room.write_at, 0, handle.data)
+            if id in self.node.store.objects.objects:
+                self.give_back(room.located)
+            else:
+                self.take_in(id, Brought(room.located, key, handle.home), handle.home)
+        handle.at, handle.data = self.node.store.objects.objects[id].at, b""
 
     def reserve(self, size: int) -> Allocation:
         """Room in this node's store, to be written by the node itself."""

@@ -18,6 +18,7 @@ from ray_on_dask.config import number
 from ray_on_dask.core.control import ControlStore
 from ray_on_dask.core.scaling import Scaling
 from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
+from ray_on_dask.plugins.handing_over import HandingOver
 
 logger = logging.getLogger("ray_on_dask")
 
@@ -51,7 +52,10 @@ class Elastic:
         dask_size.extend_adaptive_target(scheduler, self.workers_wanted)
         #: Workers that are being made ready to go, whatever is said of their status.
         self._leaving: set[str] = set()
-        dask_size.around_retiring(scheduler, self.make_ready_to_go, self.status_changed)
+        self.handing = HandingOver(store, dispatch, lambda key: key in scheduler.tasks)
+        dask_size.around_retiring(
+            scheduler, self.make_ready_to_go, self.objects_moved, self.status_changed
+        )
         store.extra["request_resources"] = self._request
 
     def _request(self, sender: str, num_cpus: int, bundles: list[dict[str, float]]) -> None:
@@ -86,6 +90,8 @@ class Elastic:
     def _drain(self, name: str, draining: bool) -> None:
         now = time.monotonic()
         self.dispatch(self.store._settle(self.scaling.drain(name, draining, now), now))
+        if not draining:
+            self.handing.stays(name)
 
     def _names(self, addresses: Iterable[str]) -> list[str]:
         wanted = set(addresses)
@@ -105,8 +111,14 @@ class Elastic:
             self._leaving.difference_update(addresses)
         for name in filter(self.scaling.runs_tasks, names):
             logger.warning("node %s is retired while tasks run there, which are tried again", name)
+        await self.handing.make_known(names)
+
+    async def objects_moved(self, keys: dict[str, list[str]]) -> None:
+        """Dask has moved these keys of workers: return when they are objects elsewhere."""
+        await self.handing.arrived(keys)
 
     def tick(self) -> None:
         """To be called each 100 ms or so."""
+        self.handing.tick()
         if self.scaling.in_use():
             dask.keep_awake(self.scheduler)

@@ -78,6 +78,8 @@ class NodeManager:
         self.closing = False
         #: Reads and writes objects for Dask's own tasks in this process, once any has needed it.
         self.guest: Any = None
+        #: It is about to leave, or is not after all: set by the plugin around it.
+        self.on_hand_over: Callable[[bool], None] = lambda leaving: None
         #: The loop that it runs on.
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lines: dict[str, Line] = {}
@@ -103,6 +105,7 @@ class NodeManager:
             m.OwnerGone: self.store.owner_gone,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
+            m.HandOver: lambda msg: self.on_hand_over(msg.leaving),
             m.Answer: self.dialer.on_answer,
             m.KillLease: lambda message: self.pool.kill_lease(message.lease, message.reason),
         }

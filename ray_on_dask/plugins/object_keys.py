@@ -19,6 +19,8 @@ AGE = 0.2
 #: Keys in one message, and seconds between two: the loop has other things to do.
 BATCH = 100
 PAUSE = 0.02
+#: The same for a node that is about to leave.
+LAST_BATCH = 1_000
 
 #: ``announce({key: stored object}, [keys that are no more])``
 Announce = Callable[[dict[str, Stored], list[str]], None]
@@ -40,6 +42,9 @@ class ObjectKeys:
         self._known: dict[bytes, str] = {}
         self._gone: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._age, self._batch = AGE, BATCH
+        #: Called when Dask knows all there is.
+        self._then: Callable[[], None] | None = None
 
     def changed(self, new: list[Stored], gone: list[bytes]) -> None:
         """Objects have come, or nobody can reach them any more."""
@@ -49,19 +54,29 @@ class ObjectKeys:
             if self._new.pop(id, None) is None and (key := self._known.pop(id, None)):
                 self._gone.append(key)
         if self._timer is None and (self._new or self._gone):
-            self._timer = asyncio.get_running_loop().call_later(AGE, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(self._age, self._flush)
+
+    def hurry(self, on: bool, then: Callable[[], None] | None = None) -> None:
+        """Announce everything at once from now on, or again in its time.
+
+        As when the node is about to leave; `then` is called when all there is now is announced.
+        """
+        self._age, self._batch = (0.0, LAST_BATCH) if on else (AGE, BATCH)
+        self._then = then
+        self.close()
+        self._timer = asyncio.get_running_loop().call_later(self._age, self._flush)
 
     def flush(self, now: float) -> bool:
         """Announce one batch of what is due; whether more is to come."""
         due: dict[str, Stored] = {}
         for id, (stored, since) in self._new.items():
-            if now - since < AGE or len(due) >= BATCH:
+            if now - since < self._age or len(due) >= self._batch:
                 break
             due[stored.key] = stored
             self._known[id] = stored.key
         for stored in due.values():
             del self._new[stored.id]
-        gone, self._gone = self._gone[:BATCH], self._gone[BATCH:]
+        gone, self._gone = self._gone[: self._batch], self._gone[self._batch :]
         if due or gone:
             self._announce(due, gone)
         return bool(self._new or self._gone)
@@ -69,6 +84,9 @@ class ObjectKeys:
     def _flush(self) -> None:
         more = self.flush(self._now())
         self._timer = asyncio.get_running_loop().call_later(PAUSE, self._flush) if more else None
+        if not more and self._then is not None:
+            then, self._then = self._then, None
+            then()
 
     def close(self) -> None:
         """Announce nothing more."""

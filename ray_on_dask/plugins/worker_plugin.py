@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+from collections.abc import Coroutine
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -58,11 +60,12 @@ class NodePlugin(WorkerPlugin):
     async def _setup(self, worker: Any) -> None:
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         given = {**self.given, **preload.given_to(worker)}
         self.node = node = NodeManager(node_options(worker, **given), self.up, self.beginning)
         self.keys = ObjectKeys(self.announce)
         node.store.on_objects = self.keys.changed
+        node.on_hand_over = self.hand_over
         node.dialer.connect = self.connect
         await node.start()
         local_nodes.nodes[node.name] = node
@@ -134,9 +137,27 @@ class NodePlugin(WorkerPlugin):
         if finish == "memory" and start in ("flight", "fetch"):
             handle = self.worker.data.get(key)
             if isinstance(handle, StoredHandle) and handle.at is None:
-                task = asyncio.ensure_future(self.node.copying.adopt(str(key), handle))
-                self._adopting.add(task)
-                task.add_done_callback(self._adopting.discard)
+                self._begin(self._adopt(key, handle))
+
+    async def _adopt(self, key: Any, handle: StoredHandle) -> None:
+        data = self.worker.data
+        await self.node.copying.adopt(str(key), handle, lambda: key in data)
+        if handle.at is not None and key in data:
+            data[key] = handle  # its size is another now
+
+    def hand_over(self, leaving: bool) -> None:
+        """The node is about to leave: Dask is to know all its objects, to move them elsewhere."""
+        known = (lambda: self._begin(self._say_all_known())) if leaving else None
+        self.keys.hurry(leaving, known)
+
+    async def _say_all_known(self) -> None:
+        with contextlib.suppress(OSError, LookupError):
+            await self.node.dialer.ask("all_known")  # on the line that the keys have gone by
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
@@ -163,6 +184,8 @@ class NodePlugin(WorkerPlugin):
         """The worker closes: so does the node."""
         self._ticker.stop()
         self.keys.close()
+        for task in self._tasks:
+            task.cancel()
         dask.drop_figures(worker)
         dask.off_stream(worker, ["rod-down", "rod-pong"])
         dask.off_calls(worker, self.calls())

@@ -21,6 +21,15 @@ class Unreachable(msgspec.Struct, frozen=True, array_like=True, tag=113):
     node: str
 
 
+class HandOver(msgspec.Struct, frozen=True, array_like=True, tag=114):
+    """Control store to node: you are about to leave; have Dask know all your objects at once.
+
+    The node asks ``all_known`` when that is done. False: you stay after all.
+    """
+
+    leaving: bool
+
+
 class CopiesFreed(msgspec.Struct, frozen=True, array_like=True, tag=112):
     """Node to control store: these, of which there may be copies elsewhere, are garbage."""
 

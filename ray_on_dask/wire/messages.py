@@ -34,6 +34,7 @@ from ray_on_dask.wire.actor_messages import (
 from ray_on_dask.wire.copy_messages import (
     Copied as Copied,
     CopiesFreed as CopiesFreed,
+    HandOver as HandOver,
     Unreachable as Unreachable,
 )
 from ray_on_dask.wire.group_messages import (
@@ -309,7 +310,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     ActorExiting, ActorStillborn, SaveCheckpoint,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,
     CreateGroup, RemoveGroup, WatchGroup, GroupState, KillLease,
-    Relay, Copied, CopiesFreed, Unreachable,
+    Relay, Copied, CopiesFreed, Unreachable, HandOver,
 ]  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode

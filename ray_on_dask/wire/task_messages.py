@@ -112,7 +112,7 @@ class Unblocked(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class Infeasible(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """Control store to owner: no node can ever fit this; a warning for people."""
+    """Control store to owner: a warning for people, of what no node can ever fit and the like."""
 
     name: str
     text: str

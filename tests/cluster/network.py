@@ -125,6 +125,12 @@ class Host:
             )
         )  # fmt: skip
 
+    def listens(self, port: int) -> bool:
+        """Whether anything there takes connections at a port."""
+        table = Path(f"/proc/{self.space.holder.pid}/net/tcp").read_text(encoding="ascii")
+        rows = [line.split() for line in table.splitlines()[1:]]
+        return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
     def listed(self, directory: str = "/dev/shm") -> list[str]:
         """Files below a directory there."""
         found = subprocess.run(
@@ -221,7 +227,7 @@ class DaskCluster:
     def start(
         cls, hosts: list[Host], workers: list[int], nthreads: int = 1, **environment: str
     ) -> DaskCluster:
-        """Start them, and wait until all are nodes."""
+        """Start them, and wait until the scheduler can be reached."""
         kind = "tls" if any("TLS" in name for name in environment) else "tcp"
         cluster = cls(hosts, f"{kind}://{hosts[0].ip}:8786", environment)
         hosts[0].start(
@@ -230,6 +236,7 @@ class DaskCluster:
         )  # fmt: skip
         for number in workers:
             cluster.add(number, nthreads)
+        wait_until(lambda: hosts[0].listens(8786), 60, "the scheduler listens")
         return cluster
 
     def add(self, number: int, nthreads: int = 1, resources: str = "") -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ray_on_dask as ray
@@ -122,4 +123,29 @@ def test_a_node_that_is_retired_finishes_its_tasks_and_its_actors_move(tmp_path:
         assert nodes == [other] + [home] * 4, "it finishes what runs, and begins nothing"
         assert ray.get(actor.node.remote(), timeout=30) == home
         assert [x["NodeID"] for x in ray.nodes() if x["Alive"]] == [home]
+        ray.shutdown()
+
+
+def test_objects_of_a_node_that_is_retired_are_with_others_however_young_they_are() -> None:
+    """Dask moves the keys there are; objects become keys when they have lived for a moment."""
+    from distributed import Client
+
+    with local_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
+        ray.init(cluster)
+        wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 2, timeout=20)
+        home = ray.get_runtime_context().get_node_id()
+        (other,) = {node["NodeID"] for node in ray.nodes()} - {home}
+        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(other, soft=False)
+
+        @ray.remote(max_retries=0, num_cpus=0, scheduling_strategy=there)
+        def make(i: int) -> Any:
+            return np.full(300_000, i)
+
+        control = cluster.scheduler.extensions["ray_on_dask"]
+        leaving = [control.addresses[other]]
+        ray.get(make.remote(0), timeout=30)
+        refs = [make.remote(i) for i in range(20)]
+        assert ray.wait(refs, num_returns=20, timeout=30.0)[0] == refs
+        assert client.retire_workers(leaving)
+        assert [int(ray.get(ref, timeout=30)[0]) for ref in refs] == list(range(20))
         ray.shutdown()

@@ -64,6 +64,15 @@ def test_of_an_object_that_nobody_has_any_more_nothing_is_kept(copies):
     assert copies.home_of(b"x") == []
 
 
+def test_what_no_node_that_stays_has_is_lacking(copies):
+    copies.copied("b", Copied(b"x", at("b"), "a"))
+    copies.copied("a", Copied(b"y", at("a"), "c"))
+    assert copies.lacking([b"x", b"y", b"z"], {"b", "c"}) == [b"z"], "a leaves, only z is there"
+    assert copies.lacking([b"x", b"y", b"z"], {"c"}) == [b"x", b"z"]
+    copies.node_lost("a")
+    assert copies.lacking([b"x", b"y"], {"b"}) == [b"y"]
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled_from("xyz"))))
 @settings(deadline=None)
 def test_whatever_happens_no_copy_outlives_its_object(events):

@@ -318,8 +318,11 @@ def test_whoever_retires_workers_waits_for_what_is_to_be_done_before() -> None:
         async def prepare(addresses: list[str]) -> None:
             asked.append(addresses)
 
+        async def moved(keys: dict[str, list[str]]) -> None:
+            raise AssertionError("it has no keys of ours")
+
         stay: list[tuple[str, str]] = []
-        dask_size.around_retiring(scheduler, prepare, lambda *worker: stay.append(worker))
+        dask_size.around_retiring(scheduler, prepare, moved, lambda *worker: stay.append(worker))
         async with Client(scheduler.address, asynchronous=True) as client:
             await client.scheduler.retire_workers(names=[worker.name], close_workers=False,
                                                   remove=False)  # fmt: skip
@@ -328,6 +331,32 @@ def test_whoever_retires_workers_waits_for_what_is_to_be_done_before() -> None:
         assert asked == [[worker.address]] * 3
         assert stay[:2] == [(worker.address, "closing_gracefully")] * 2
         await until(lambda: worker.address not in scheduler.workers)
+
+    run(test)
+
+
+def test_workers_that_are_retired_go_when_their_keys_are_elsewhere_and_that_is_known() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        steps: list[Any] = []
+
+        async def prepare(addresses: list[str]) -> None:
+            dask.add_data(worker, {"x-1": 5})
+            dask.register_objects(scheduler, worker.address, {"x-1": 28})
+
+        async def moved(keys: dict[str, list[str]]) -> None:
+            steps.append((keys, other.data["x-1"], worker.address in scheduler.workers))
+
+        dask_size.around_retiring(scheduler, prepare, moved, lambda *worker: steps.append(worker))
+        async with Client(scheduler.address, asynchronous=True) as client:
+            stayed = await client.scheduler.retire_workers(workers=[worker.address])
+            assert not stayed, "there is nobody to move them to"
+            assert steps.pop() == (worker.address, "closing_gracefully")
+            await until(lambda: scheduler.workers[worker.address].status.name == "running")
+            async with Worker(scheduler.address, host="127.0.0.1", dashboard=False) as other:
+                gone = await client.scheduler.retire_workers(workers=[worker.address])
+                assert list(gone) == [worker.address]
+                assert steps == [({worker.address: ["x-1"]}, 5, True)]
+                await until(lambda: worker.address not in scheduler.workers)
 
     run(test)
 

@@ -10,6 +10,7 @@ import pytest
 from distributed import Scheduler, Worker
 
 from ray_on_dask.core.members import NodeFacts
+from ray_on_dask.plugins import handing_over
 from ray_on_dask.plugins.scheduler_plugin import ControlPlugin
 from ray_on_dask.wire import messages as m
 
@@ -59,6 +60,7 @@ def test_a_worker_is_retired_when_its_tasks_are_done_or_have_had_their_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DASK_RAY_ON_DASK__DRAIN_TIMEOUT", "0.3")
+    monkeypatch.setattr(handing_over, "ANSWER", 0.1)  # as the nodes are none
 
     async def test(scheduler: Any, control: ControlPlugin) -> None:
         store = control.store

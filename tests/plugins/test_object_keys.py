@@ -69,3 +69,24 @@ def test_a_release_follows_its_registration_even_if_batches_are_full() -> None:
         assert keys.stats() == {"keys": 2 * BATCH - 5, "waiting": 0}
 
     with_keys(test)
+
+
+def test_a_node_that_leaves_announces_all_it_has_and_says_when_that_is_done() -> None:
+    async def main() -> None:
+        said: list[list[str]] = []
+        keys = ObjectKeys(lambda new, gone: said.append(list(new)))
+        done = asyncio.Event()
+        keys.changed([stored(1)], [])
+        keys.hurry(True, done.set)
+        await asyncio.wait_for(done.wait(), AGE / 2)
+        assert said == [[stored(1).key]]
+        keys.changed([stored(2)], [])
+        await asyncio.sleep(AGE / 4)
+        assert said[1:] == [[stored(2).key]], "and what comes later at once"
+        keys.hurry(False)
+        keys.changed([stored(3)], [])
+        await asyncio.sleep(AGE / 4)
+        assert len(said) == 2, "it stays after all"
+        keys.close()
+
+    asyncio.run(main())
