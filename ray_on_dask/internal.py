@@ -10,6 +10,9 @@ from ray_on_dask.api import session as sessions
 def free(object_refs: Any, local_only: bool = False) -> None:
     """Free the values of refs now, whoever holds them; `get` raises `ObjectFreedError` then.
 
+    Arrays that somebody has got of a value before keep their bytes: that space comes
+    back with them.
+
     Parameters
     ----------
     object_refs : ObjectRef or list of ObjectRef

@@ -67,7 +67,7 @@ class Copies:
         node = nodes.get(message.node)
         if node is not None and not node.alive:
             return self.freed(message.node, CopiesFreed(message.ids))
-        return [Send(message.node, FreeObjects(message.ids))]
+        return [Send(message.node, FreeObjects(message.ids, forced=message.forced))]
 
     def _forget(self, id: bytes) -> list[str]:
         nodes = list(self._copies.pop(id, ()))

@@ -165,7 +165,7 @@ class Directory:
 
     def free(self, message: FreeRefs) -> list[Instruction]:
         """Free the values of these, whoever holds them; pending ones and errors stay."""
-        work = Work()
+        work = Work(forced=True)
         for id in message.ids:
             entry = self._table.entries.get(id)
             if entry is None or entry.value is None:

@@ -53,9 +53,11 @@ class Entry:
 class Work:
     """What one event has set off: instructions, entries in doubt, stored bytes to free."""
 
-    __slots__ = ("doubtful", "freed", "out")
+    __slots__ = ("doubtful", "forced", "freed", "out")
 
-    def __init__(self) -> None:
+    def __init__(self, forced: bool = False) -> None:
+        #: Whether stored bytes are freed although there are refs.
+        self.forced = forced
         self.out: list[Instruction] = []
         self.doubtful: list[bytes] = []
         self.freed: dict[str, list[bytes]] = {}
@@ -206,7 +208,7 @@ class RefTable:
         """Delete what has become unreachable; the instructions of all that was done."""
         self.delete_unreachable(work)
         for node, ids in work.freed.items():
-            work.out.append(Send(node, FreeObjects(ids)))
+            work.out.append(Send(node, FreeObjects(ids, forced=work.forced)))
         return work.out
 
     def validate(self) -> None:

@@ -124,10 +124,8 @@ class NodeRoom:
         """Do what the state machine says; again soon, for as long as there is something to do."""
         if self._closed:
             return
-        lines = self.node.lines
-        readers = [name for name, line in lines.items() if line.kind in ("driver", "executor")]
         machine = self.machine
-        for what in machine.work(self.node.now(), self.slot.charge, readers):
+        for what in machine.work(self.node.now(), self.slot.charge, self.store.readers()):
             self._do(what)
         if self._timer is not None:
             self._timer.cancel()

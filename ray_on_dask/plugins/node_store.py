@@ -13,6 +13,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from ray_on_dask.core.freeing import Freeing
 from ray_on_dask.core.stored_objects import (
     Instruction,
     KeepOnly,
@@ -50,6 +51,7 @@ class NodeStore:
         self.objects = StoredObjects()
         self.room = NodeRoom(self)
         self.pins = self.room.machine.pins
+        self.freeing = Freeing(self.pins)
         self.peers = Peers(node)
         self.fetcher: Fetcher = self._cannot_fetch
         #: Called with (stored objects, ids freed): Dask is told of them by the worker plugin.
@@ -68,6 +70,7 @@ class NodeStore:
             m.Open: self._open,
             m.Closed: lambda process, message: self._closed(process, message.ids),
             m.Viewed: self.room.viewed,
+            m.Forgotten: self._forgotten,
             m.NeedRoom: self.room.need,
             m.TookRoom: self.room.took,
         }
@@ -98,12 +101,32 @@ class NodeStore:
         self.room.changed()
 
     def free(self, message: m.FreeObjects) -> None:
-        """Nobody can reach these any more."""
-        for id in message.ids:
+        """Nobody can reach these any more, or nobody is to."""
+        readers = self.readers()
+        if message.forced and readers:
+            question = m.Forget(self.freeing.ask(message.ids, readers), message.ids)
+            for process in readers:
+                self.send(process, question)
+        else:
+            self._free(message.ids)
+
+    def readers(self) -> list[str]:
+        """The node's processes, which map objects without a word."""
+        return [name for name, line in self.node.lines.items() if line.kind != "node"]
+
+    def _forgotten(self, process: str, message: m.Forgotten) -> None:
+        self.room.machine.viewed(process, 0, message.ids)
+        self._free(self.freeing.answered(process, message.round))
+
+    def _free(self, ids: list[bytes]) -> None:
+        if not ids:
+            return
+        self.node.copying.freed(ids)
+        free = self.freeing.free(ids)
+        for id in free:
             self.room.machine.freed(id)
             self._carry_out(self.objects.freed(id))
-        self.on_objects([], message.ids)
-        self.node.copying.freed(message.ids)
+        self.on_objects([], free)
         for writer, pid in list(self._dead_writers.items()):
             self._count_dead(writer, pid)
 
@@ -125,12 +148,12 @@ class NodeStore:
     def owner_gone(self, message: m.OwnerGone) -> None:
         """A process is dead: what it owned and nobody else knows is garbage."""
         ids = self.objects.owner_gone(bytes.fromhex(message.process), set(message.keep))
-        if ids:
-            self.free(m.FreeObjects(ids))
+        self._free(ids)
 
     def process_gone(self, name: str, pid: int) -> None:
         """A process is gone that may have read objects, and written some."""
         self._unpinned(self.room.process_gone(name))
+        self._free(self.freeing.gone(name))
         for waiting in (*self._awaited.values(), *self._coming.values()):
             waiting.discard(name)
         directory = self.node.directories.shm_dir
@@ -182,7 +205,7 @@ class NodeStore:
     def _answer(self, process: str, id: bytes) -> None:
         """Say where an object lies that is here, or is garbage."""
         stored = self.objects.objects.get(id)
-        if stored is None:
+        if stored is None or id in self.freeing.doomed:
             self.send(process, m.Opened(id, m.Value(m.FREED)))
         elif process in self.node.lines:
             self.room.machine.opened(process, id)
@@ -242,6 +265,7 @@ class NodeStore:
 
     def _unpinned(self, ids: list[bytes]) -> None:
         """Nobody here reads these any more."""
+        self._free(self.freeing.unpinned(ids))
         at_peers: dict[str, list[bytes]] = {}
         for id in ids:
             if id in self._coming:

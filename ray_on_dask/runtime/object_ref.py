@@ -105,11 +105,11 @@ class ObjectRef(Generic[T]):
             raise ValueError(f"an ObjectRef takes {OBJECT_ID_SIZE} bytes, got {binary!r}")
         return require().references.ref_of(binary)
 
-    def __del__(self) -> None:
+    def __del__(self, append: Callable[[Entry], None] = dropped.append) -> None:
         entry = self._entry
         entry.alive = False
         if entry.tracked:
-            dropped.append(entry)
+            append(entry)  # a default, which is there even when modules are being taken apart
 
     # -- what it says of itself -----------------------------------------------------
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _IDLE = 2
 #: Closed views of one object that are looked through for dead ones from so many on.
 _PRUNE = 8
+#: Ids of freed objects that are remembered.
+FORGOTTEN = 10_000
 
 
 class Unreadable(Exception):
@@ -82,6 +84,10 @@ class Opening:
         #: {id: what the node was asked for, or was told of}.
         self.uses: dict[bytes, Use] = {}
         self._closed: list[bytes] = []
+        #: Freed although there were refs: word of where they lay may still come.
+        self._forgotten: dict[bytes, None] = {}
+        #: Views of them that a thread was reading.
+        self._to_close: list[Entry] = []
 
     # -- which ----------------------------------------------------------------------------
 
@@ -93,6 +99,8 @@ class Opening:
         """A view of an object that needs nobody's leave, None for others (under the lock)."""
         if self.must_ask(entry.data):
             return None
+        if self._forgotten and entry.id in self._forgotten:
+            raise Unreadable(entry.data, "it was freed")
         shared = entry.share()
         shared.view = self._map(entry, entry.data)
         self.viewed[entry.id] = entry
@@ -280,7 +288,7 @@ class Opening:
         if use is None or use.value is not None:
             return
         use.value = message.value
-        if message.value.kind != m.STORED:
+        if message.value.kind != m.STORED and not _has_views(use.entry):
             del self.uses[message.id]  # nothing is kept for us: who tries again asks again
         waiters, use.waiters = use.waiters, []
         for call in waiters:
@@ -298,6 +306,41 @@ class Opening:
         self.process.to_hub(m.Viewed(message.epoch, [entry.id for entry in read]))
         self.process.storing.seal_all()
 
+    def on_forget(self, channel: Channel, message: m.Forget) -> None:
+        """Objects are freed whoever has refs: open them no more, and say which are read here."""
+        read = []
+        for id in message.ids:
+            self._forgotten[id] = None
+            entry = self.process.references.known.get(id) or self.viewed.get(id)
+            if entry is None:
+                continue
+            if entry.kind == m.STORED:
+                entry.kind, entry.data = m.FREED, b""
+            if self.close_if_idle(entry):
+                continue
+            read.append(id)
+            use = self.uses.get(id)
+            if use is None:
+                use = self.uses[id] = Use(entry)
+                use.value = m.Value(m.FREED)
+            use.told = True
+        self.process.to_hub(m.Forgotten(message.round, read))
+        while len(self._forgotten) > FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
+
+    def close_if_idle(self, entry: Entry) -> bool:
+        """Have no open view of a freed object; whether nothing of it is read (under the lock)."""
+        shared = entry.shared
+        if shared is not None and shared.view is not None:
+            if sys.getrefcount(shared.view) <= _IDLE:
+                self.process.storing.close_view(entry)
+            else:
+                self._to_close.append(entry)
+        if _has_views(entry) or self.in_use(entry):
+            return False
+        self.viewed.pop(entry.id, None)
+        return True
+
     def sealing(self, entry: Entry) -> None:
         """The node is about to be told of an own object: say first if it is read."""
         use = self.uses.get(entry.id)
@@ -309,6 +352,11 @@ class Opening:
         """Close views that were being read when pressure began."""
         if self.viewed and self.process.storing.store.pressed:
             self._close_idle()
+        if self._to_close:
+            again, self._to_close = self._to_close, []
+            for entry in again:
+                if self.close_if_idle(entry):
+                    self.unviewed(entry)
 
     def _close_idle(self) -> None:
         for entry in list(self.viewed.values()):

@@ -381,7 +381,7 @@ class References:
                     shared_ids.append(entry.id)
                 if entry.kind in (INLINE, STORED):
                     if entry.kind == STORED and entry.owned:
-                        self.process.storing.free(entry)
+                        self.process.storing.free_now(entry)
                     entry.kind, entry.data = FREED, b""
             if shared_ids:
                 self.process.to_hub(FreeRefs(shared_ids))

@@ -60,6 +60,7 @@ class Storing:
             m.SpaceFreed: self.on_space_freed,
             m.Opened: self.opening.on_opened,
             m.Pressure: self.opening.on_pressure,
+            m.Forget: self.opening.on_forget,
             m.Room: self.room.on_room,
         }
 
@@ -211,6 +212,16 @@ class Storing:
             self.store.free(entry.data)
         else:
             self._to_free.setdefault(entry.data.node, []).append(entry.id)
+
+    def free_now(self, entry: Entry) -> None:
+        """Free an object of ours that has refs; what was read of it keeps its bytes."""
+        promoted = entry.shared is not None and entry.shared.promoted
+        if self.opening.close_if_idle(entry) and not promoted:
+            self.free(entry)
+            return
+        self.seal(entry)
+        own = entry.data.node == self.process.node
+        self.process.to_hub(m.FreeObjects([entry.id], "" if own else entry.data.node, True))
 
     def send_frees(self) -> None:
         """Tell the node which objects are garbage."""

@@ -48,6 +48,8 @@ from ray_on_dask.wire.loss_messages import Missing as Missing, NodeLost as NodeL
 from ray_on_dask.wire.relay_messages import Relay as Relay
 from ray_on_dask.wire.store_messages import (
     Closed as Closed,
+    Forget as Forget,
+    Forgotten as Forgotten,
     FreeObjects as FreeObjects,
     NeedRoom as NeedRoom,
     Open as Open,
@@ -305,7 +307,8 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Missing,
     Sealed, FreeObjects, SpaceFreed, OwnerGone,
-    Open, Opened, Closed, Pressure, Viewed, NeedRoom, Room, TookRoom,
+    Open, Opened, Closed, Pressure, Viewed, Forget, Forgotten,
+    NeedRoom, Room, TookRoom,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,
     ActorExiting, ActorStillborn, SaveCheckpoint,
     Ask, Answer, LogLines, TaskEvents, ErrorRecord,

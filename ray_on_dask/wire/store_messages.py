@@ -28,6 +28,8 @@ class FreeObjects(msgspec.Struct, frozen=True, array_like=True, tag=51):
     ids: list[bytes]
     #: The node that has them, "" for the owner's own.
     node: str = ""
+    #: Whether there are refs, and may be views: freed by word of mouth.
+    forced: bool = False
 
 
 class SpaceFreed(msgspec.Struct, frozen=True, array_like=True, tag=52):
@@ -84,6 +86,20 @@ class Viewed(msgspec.Struct, frozen=True, array_like=True, tag=94):
     """
 
     epoch: int
+    ids: list[bytes]
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag=98):
+    """Node to its processes: these are freed, whoever has refs; do you still read them?"""
+
+    round: int
+    ids: list[bytes]
+
+
+class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=99):
+    """The answer: it opens them no more, and reads these, which are pinned until `Closed`."""
+
+    round: int
     ids: list[bytes]
 
 

@@ -42,8 +42,8 @@ def released(*ids: bytes) -> m.Release:
     return m.Release([(id, 1) for id in ids])
 
 
-def freed(node: str, *ids: bytes) -> Send:
-    return Send(node, m.FreeObjects(list(ids)))
+def freed(node: str, *ids: bytes, forced: bool = False) -> Send:
+    return Send(node, m.FreeObjects(list(ids), forced=forced))
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_freed_values_are_gone_whoever_holds_them(directory):
     directory.release(A, released(Y))
     out = directory.free(m.FreeRefs([X, Z, an_id(9)]))
     told = Send(A, m.Resolved(X, m.Value(m.FREED)))
-    assert out == [told, freed("n1", X), freed("n2", Y)]
+    assert out == [told, freed("n1", X, forced=True), freed("n2", Y, forced=True)]
     gone = [Send(B, m.Resolved(X, m.Value(m.FREED)))]
     assert directory.subscribe(B, m.Subscribe([X, Z])) == gone
     assert directory.resolve(A, m.Resolve(Z, inline())) == [Send(B, m.Resolved(Z, inline()))]
