@@ -8,7 +8,7 @@ none come. Nothing is decided about which nodes come and go: whoever scales the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.core.labels import labels_match
@@ -214,6 +214,15 @@ class Scaling:
                 leases.call_back(lease, now)
                 out.append(CallBack(lease))
         return out
+
+    def drivers_on(self, name: str) -> list[str]:
+        """The drivers that hang on a node, and end with it."""
+        members = self.store.members.values()
+        return [x.name for x in members if x.kind == "driver" and x.node == name]
+
+    def others_than(self, names: Container[str]) -> bool:
+        """Whether there are nodes but these."""
+        return any(node not in names for node in self.store.leases.nodes)
 
     def runs_tasks(self, name: str) -> bool:
         """Whether leases of tasks are still on a node."""

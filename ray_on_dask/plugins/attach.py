@@ -166,8 +166,7 @@ class _Session:
             _check_version(info["version"], self.address)
             here = [x for x in info["nodes"] if x["alive"] and x["host"] == host_id()]
             if here:
-                here.sort(key=lambda node: (not node["draining"], -node["executors"]))
-                return str(here[0]["hub"])
+                return str(_best(here)["hub"])
             waited = time.monotonic() - since
             if waited > (LATECOMER if _settled(info) else setting("node-timeout", 15)):
                 if _elsewhere(info) and urlsplit(self.address).scheme in GATEWAY_SCHEMES:
@@ -239,6 +238,11 @@ def _check_version(theirs: str, address: str) -> None:
             f"The cluster at {address} runs ray_on_dask {theirs}, this driver {__version__}: "
             "install the same version on both sides."
         )
+
+
+def _best(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The node for a driver: not one that is about to leave, and one where there is life."""
+    return min(nodes, key=lambda node: (node["draining"], -node["executors"]))
 
 
 def _settled(info: dict[str, Any]) -> bool:

@@ -16,9 +16,11 @@ from typing import Any
 
 from ray_on_dask.config import number
 from ray_on_dask.core.control import ControlStore
+from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.scaling import Scaling
 from ray_on_dask.plugins import _dask_compat as dask, _dask_compat_size as dask_size
 from ray_on_dask.plugins.handing_over import HandingOver
+from ray_on_dask.wire import messages as m
 
 logger = logging.getLogger("ray_on_dask")
 
@@ -98,20 +100,40 @@ class Elastic:
         return [name for name, address in self.addresses.items() if address in wanted]
 
     async def make_ready_to_go(self, addresses: list[str]) -> None:
-        """Workers are about to be retired: return when no tasks run there, or it takes too long."""
+        """Workers are about to be retired: return when nothing there ends with them.
+
+        Tasks and drivers are waited for, drivers only if there is another node for them; or it
+        takes too long.
+        """
         names = self._names(addresses)
+        uses = self.scaling.runs_tasks
+        if self.scaling.others_than(names):
+            self._tell_drivers(names)
+            uses = self._in_use
         self._leaving.update(addresses)
         try:
             for name in names:
                 self._drain(name, True)
             deadline = time.monotonic() + self.drain_timeout
-            while time.monotonic() < deadline and any(map(self.scaling.runs_tasks, names)):
+            while time.monotonic() < deadline and any(map(uses, names)):
                 await asyncio.sleep(LOOK)
         finally:
             self._leaving.difference_update(addresses)
         for name in filter(self.scaling.runs_tasks, names):
             logger.warning("node %s is retired while tasks run there, which are tried again", name)
         await self.handing.make_known(names)
+
+    def _in_use(self, name: str) -> bool:
+        return self.scaling.runs_tasks(name) or bool(self.scaling.drivers_on(name))
+
+    def _tell_drivers(self, names: list[str]) -> None:
+        text = (
+            "The node that this driver hangs on is about to be retired: the session ends with it, "
+            f"in {self.drain_timeout:g} seconds (the setting `drain-timeout`) if not before. After "
+            "`shutdown`, `init` joins another node."
+        )
+        drivers = [driver for name in names for driver in self.scaling.drivers_on(name)]
+        self.dispatch([Send(driver, m.Infeasible("", text)) for driver in drivers])
 
     async def objects_moved(self, keys: dict[str, list[str]]) -> None:
         """Dask has moved these keys of workers: return when they are objects elsewhere."""

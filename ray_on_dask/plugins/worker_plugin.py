@@ -60,6 +60,7 @@ class NodePlugin(WorkerPlugin):
     async def _setup(self, worker: Any) -> None:
         self.worker = worker
         self._frames: list[tuple[str, bytes]] = []
+        self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
         given = {**self.given, **preload.given_to(worker)}
         self.node = node = NodeManager(node_options(worker, **given), self.up, self.beginning)
@@ -147,6 +148,7 @@ class NodePlugin(WorkerPlugin):
 
     def hand_over(self, leaving: bool) -> None:
         """The node is about to leave: Dask is to know all its objects, to move them elsewhere."""
+        self._leaving = leaving
         known = (lambda: self._begin(self._say_all_known())) if leaving else None
         self.keys.hurry(leaving, known)
 
@@ -191,6 +193,8 @@ class NodePlugin(WorkerPlugin):
         dask.off_calls(worker, self.calls())
         local_nodes.nodes.pop(self.node.name, None)
         why = "was closed"
+        if self._leaving:
+            why = "was retired; after `shutdown`, `init` joins another"
         if self.control is None and dask.has_lost_scheduler(worker):
             why = f"has lost the Dask scheduler at {dask.scheduler_address(worker)}, which is gone"
         await self.node.close(f"its node, {self.node.name[:12]}, {why}")

@@ -149,3 +149,47 @@ def test_objects_of_a_node_that_is_retired_are_with_others_however_young_they_ar
         assert client.retire_workers(leaving)
         assert [int(ray.get(ref, timeout=30)[0]) for ref in refs] == list(range(20))
         ray.shutdown()
+
+
+def test_a_node_that_is_retired_waits_for_its_drivers_to_leave_and_then_ends_their_session(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from distributed import Client
+
+    with local_cluster(3) as cluster, Client(cluster, set_as_default=False) as client:
+        control = cluster.scheduler.extensions.get
+
+        def begin_to_retire() -> tuple[str, threading.Thread]:
+            ray.init(cluster)
+            wait_for_condition(lambda: ray.cluster_resources().get("CPU") >= 2, timeout=20)
+            home = str(ray.get_runtime_context().get_node_id())
+            leaving = [control("ray_on_dask").addresses[home]]
+            retiring = threading.Thread(target=client.retire_workers, args=(leaving,))
+            retiring.start()
+            told = lambda: "about to be retired" in capfd.readouterr().err  # noqa: E731
+            wait_for_condition(told, timeout=20)
+            return home, retiring
+
+        @ray.remote
+        def node(value: Any) -> str:
+            return str(ray.get_runtime_context().get_node_id())
+
+        left, retiring = begin_to_retire()
+        assert ray.get(node.remote(ray.put(np.ones(300_000))), timeout=30) != left
+        assert retiring.is_alive(), "it waits for its driver"
+        ray.shutdown()
+        retiring.join(20)
+        assert not retiring.is_alive()
+
+        control("ray_on_dask").elastic.drain_timeout = 0.5
+        left, retiring = begin_to_retire()
+        retiring.join(20)
+        with pytest.raises(ray.exceptions.LocalRayletDiedError, match=r"was retired.*`init`"):
+            for _ in range(1000):
+                ray.get(node.remote(0), timeout=30)
+                time.sleep(0.02)
+        ray.shutdown()
+        ray.init(cluster)
+        assert ray.get_runtime_context().get_node_id() != left
+        assert ray.get(node.remote(0), timeout=30) != left
+        ray.shutdown()

@@ -291,3 +291,12 @@ def test_another_version_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match=r"0\.0\.0, this driver"):
         _check_version("0.0.0", "tcp://a:1")
+
+
+def test_a_driver_joins_no_node_that_is_about_to_leave_if_there_is_another() -> None:
+    from ray_on_dask.plugins.attach import _best
+
+    leaving = {"draining": True, "executors": 9}
+    nodes = [leaving, {"draining": False, "executors": 0}, {"draining": False, "executors": 2}]
+    assert _best(nodes) == nodes[2]
+    assert _best([leaving]) == leaving
