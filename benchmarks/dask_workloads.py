@@ -122,14 +122,15 @@ def tasks_sharing_an_array(client: Any, meter: Meter) -> float:
 
 
 @on_dask("return_8mb")
-def tasks_returning_arrays(_client: Any, meter: Meter) -> tuple[float, float]:
-    """Gather the arrays of 8 MB that 100 tasks return; first, and then again."""
+def tasks_returning_arrays(_client: Any, meter: Meter) -> tuple[float, float, float]:
+    """Gather the arrays of 8 MB that 100 tasks return; first, then again; then `bare_writers`."""
     with sessions.dask_cluster(None) as client:
 
         def step() -> None:
             client.gather([client.submit(np.ones, MEDIUM, pure=False) for _ in range(100)])
 
-        return meter.once(step), meter.duration(step)
+        first, again = meter.once(step), meter.duration(step)
+    return first, again, bare_writers.seconds(100, MEDIUM)
 
 
 @on_dask("tree_reduce")
