@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import processes, sessions
+from benchmarks import bare_writers, processes, sessions
 from benchmarks.meter import Meter
 from benchmarks.registry import on_dask
 from benchmarks.workloads_lifecycle import MEGABYTE
