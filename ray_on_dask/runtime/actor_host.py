@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from ray_on_dask.runtime import arguments, current, job_environment, output, ove
 from ray_on_dask.runtime.checkpoints import ByChoice, ByInterval, checkpoints_of
 from ray_on_dask.runtime.interrupts import gone
 from ray_on_dask.runtime.replies import Replies
+from ray_on_dask.runtime.threaded_calls import ThreadedCalls
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
 
@@ -57,13 +57,12 @@ class ActorHost:
         self._checkpoints: ByInterval | ByChoice | None = None
         self.calls_done = 0
         self._calls: deque[tuple[Channel, m.Task]] = deque()
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._threads: ThreadedCalls | None = None
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._futures: dict[bytes, asyncio.Future[Any]] = {}
         self._replies = Replies(executor)
         self._ready = False
-        self._active = 0
         self._warned = False
         executor.served.last = max(executor.served.last, message.lease)
         job_environment.begin_lease(
@@ -92,7 +91,7 @@ class ActorHost:
             spec.id, spec.function, spec.args, list(spec.dependencies), name=spec.class_name
         )
         executor.begin(task, 0)
-        self._start_pools()
+        self._start_threads()
         try:
             cls: Any = executor.functions.load(spec.function)
             args, kwargs = arguments.unpack(executor, task)
@@ -141,7 +140,8 @@ class ActorHost:
     @property
     def waiting(self) -> int:
         """Calls that are here and not in the queue of the main thread: those that run, too."""
-        return len(self._calls) + len(self._futures) + self._active
+        threaded = self._threads.active if self._threads is not None else 0
+        return len(self._calls) + len(self._futures) + threaded
 
     # -- calls in -----------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class ActorHost:
         if not self._ready:
             self._calls.extend((channel, task) for task in tasks)
             return
-        if self._loop is None and not self._pools:
+        if self._loop is None and self._threads is None:
             append = self.executor.queue.append
             for task in tasks:
                 append((channel, 0, task))
@@ -168,24 +168,19 @@ class ActorHost:
         if self._loop is not None:
             future = self._loop.create_task(self._run_async(channel, task))
             self._futures[task.id] = future
-        elif self._pools:
-            pool = self._pools.get(task.group) or self._pools[""]
-            self._active += 1
-            pool.submit(self._run_threaded, channel, task)
+        elif self._threads is not None:
+            self._threads.submit(channel, task)
         else:
             self.executor.queue.append((channel, 0, task))
             self.executor.nudge()
 
-    def _start_pools(self) -> None:
+    def _start_threads(self) -> None:
         spec = self.spec
         if spec.is_async or (spec.max_concurrency <= 1 and not spec.concurrency_groups):
             return
         overlapping.note_parents(self.executor)
         groups = {"": max(1, spec.max_concurrency), **spec.concurrency_groups}
-        self._pools = {
-            name: ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
-            for name, size in groups.items()
-        }
+        self._threads = ThreadedCalls(self, self._replies, groups)
 
     # -- one call --------------------------------------------------------------------------
 
@@ -201,9 +196,9 @@ class ActorHost:
             value = executor.execution.call(self.method(task), args, kwargs)
             del args, kwargs
             values = executor.execution.values(task, value, channel.peer)
-            return self._done(task, values, start, wall)
+            return self.done(task, values, start, wall)
         except BaseException as error:
-            return self._failed(task, error, start, wall)
+            return self.failed(task, error, start, wall)
 
     def method(self, task: m.Task) -> Any:
         """The bound method that a call means."""
@@ -220,7 +215,8 @@ class ActorHost:
     def _terminate(self) -> None:
         raise ActorExit("__ray_terminate__ was called")
 
-    def _done(self, task: m.Task, values: list[m.Value], start: float, wall: float) -> m.Result:
+    def done(self, task: m.Task, values: list[m.Value], start: float, wall: float) -> m.Result:
+        """A call has returned."""
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, True)
         self.calls_done += 1
@@ -228,7 +224,8 @@ class ActorHost:
             self._checkpoints.after_call()
         return m.Result(task.id, m.DONE, values, seconds)
 
-    def _failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
+    def failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
+        """A call has raised."""
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, False)
         if isinstance(error, ActorExit | SystemExit):
@@ -236,35 +233,6 @@ class ActorHost:
         if self._checkpoints is not None:
             self._checkpoints.after_call()
         return self.executor.execution.failed(task, error, seconds)
-
-    def _run_threaded(self, channel: Channel, task: m.Task) -> None:
-        executor = self.executor
-        current.call.set(task)
-        start, wall = perf_counter(), time.time()
-        try:
-            args: list[Any] = []
-            kwargs: dict[str, Any] = {}
-            if task.args.data or task.dependencies:
-                args, kwargs = arguments.unpack(executor, task)
-            value = self.method(task)(*args, **kwargs)
-            del args, kwargs
-            result = self._done(
-                task, executor.execution.values(task, value, channel.peer), start, wall
-            )
-        except BaseException as error:
-            result = self._failed(task, error, start, wall)
-        if task.id in executor.interrupts.cancelled:
-            executor.interrupts.cancelled.discard(task.id)
-            result = executor.handing.gone(task.id)
-        self._reply_later(channel, result)
-
-    def _reply_later(self, channel: Channel, result: m.Result) -> None:
-        with self.executor.lock:
-            self._active -= 1
-            self._replies.send(channel, result)
-            ends = self.exiting and not self._active
-        if ends:
-            self.end()
 
     # -- asynchronous --------------------------------------------------------------------------
 
@@ -313,11 +281,11 @@ class ActorHost:
                     values = await self._drive_async(channel, task, value)
                 else:
                     values = executor.execution.values(task, value, channel.peer)
-            result = self._done(task, values, start, wall)
+            result = self.done(task, values, start, wall)
         except asyncio.CancelledError:
             result = executor.handing.gone(task.id)
         except BaseException as error:
-            result = self._failed(task, error, start, wall)
+            result = self.failed(task, error, start, wall)
         finally:
             self._futures.pop(task.id, None)
         self._reply_in_batch(channel, result)
@@ -366,9 +334,8 @@ class ActorHost:
     def end_after_calls(self, reason: str) -> None:
         """No handle is left: end when the calls here have ended (under the lock)."""
         self.exiting = reason or "out of scope"
-        if self._pools:
-            if not self._active:
-                self._pools[""].submit(self.end)
+        if self._threads is not None:
+            self._threads.end_when_idle()
         elif self._loop is not None and not self._futures:
             self._loop.call_soon_threadsafe(self.end)
 

@@ -85,10 +85,11 @@ class Asking:
         if call is not None:
             call()
 
-    def when_held(self, call: Callable[[], object]) -> None:
-        """Call `call()` when the directory knows of all refs that are held here (under the lock).
+    def held(self, call: Callable[[], object]) -> bool:
+        """Whether the directory knows of all refs that are held here (under the lock).
 
-        That is at once, after all else that is to be sent, unless some were taken just now.
+        It does unless some were taken just now: then `call()` is called when it does. All else
+        that is to be sent to it is sent.
         """
         references = self.process.references
         if references.fresh:
@@ -97,14 +98,14 @@ class Asking:
             self._syncs[number] = call
             self.process.to_hub(Sync(number))
             self.process.send_out()
-            return
+            return False
         self.process.send_out()
         if not self._syncs:
-            call()
-            return
+            return True
         last = next(reversed(self._syncs))  # they are answered in order
         before = self._syncs[last]
         self._syncs[last] = lambda: (before(), call())
+        return False
 
     def acknowledge(self, channel: Channel) -> None:
         """Say who has sent results that the refs in them are held here (under the lock)."""

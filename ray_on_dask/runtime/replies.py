@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 
 class Replies:
-    """Sends results, those of one turn of an event loop together."""
+    """Sends results, those that are collected meanwhile together."""
 
     def __init__(self, executor: Executor):
         self.executor = executor
         self._batches: dict[Channel, list[m.Result]] = {}
 
-    def send(self, channel: Channel, result: m.Result) -> None:
-        """Send one result (under the process's lock)."""
-        self.executor.asking.when_held(lambda: channel.send(m.Results(0, [result])))
+    def __bool__(self) -> bool:
+        return bool(self._batches)
 
     def collect(self, channel: Channel, result: m.Result) -> bool:
-        """Keep a result for `send_all`, by the same thread; whether it is the first."""
+        """Keep a result for `send_all` (in one thread, or locked); whether it is the first."""
         first = not self._batches
         self._batches.setdefault(channel, []).append(result)
         return first
 
     def send_all(self) -> None:
-        """Send what was collected (takes the lock)."""
-        batches, self._batches = self._batches, {}
+        """Send what was collected (takes the lock, but not while it sends)."""
 
         def send() -> None:
             for channel, results in batches.items():
                 channel.send(m.Results(0, results))
 
-        if batches:
-            with self.executor.lock:
-                self.executor.asking.when_held(send)
+        with self.executor.lock:
+            batches, self._batches = self._batches, {}
+            now = bool(batches) and self.executor.asking.held(send)
+        if now:
+            send()
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""
