@@ -99,7 +99,8 @@ class Asking:
             self.process.to_hub(Sync(number))
             self.process.send_out()
             return False
-        self.process.send_out()
+        if self.process._hub_out:
+            self.process.send_out()
         if not self._syncs:
             return True
         last = next(reversed(self._syncs))  # they are answered in order

@@ -7,6 +7,7 @@ directory has been told.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from ray_on_dask.wire import messages as m
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
 
+Batches = dict[Channel, list[m.Result]]
+
+
+def deliver(batches: Batches) -> None:
+    """Send results, one message to each caller."""
+    for channel, results in batches.items():
+        channel.send(m.Results(0, results))
+
+
 class Replies:
     """Sends results, those that are collected meanwhile together."""
 
     def __init__(self, executor: Executor):
         self.executor = executor
-        self._batches: dict[Channel, list[m.Result]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._batches)
+        self._batches: Batches = {}
 
     def collect(self, channel: Channel, result: m.Result) -> bool:
         """Keep a result for `send_all` (in one thread, or locked); whether it is the first."""
@@ -32,18 +39,18 @@ class Replies:
         self._batches.setdefault(channel, []).append(result)
         return first
 
+    def take(self) -> Batches:
+        """What was collected and may be sent now, by `deliver` (under the lock)."""
+        batches, self._batches = self._batches, {}
+        if batches and self.executor.asking.held(functools.partial(deliver, batches)):
+            return batches
+        return {}
+
     def send_all(self) -> None:
         """Send what was collected (takes the lock, but not while it sends)."""
-
-        def send() -> None:
-            for channel, results in batches.items():
-                channel.send(m.Results(0, results))
-
         with self.executor.lock:
-            batches, self._batches = self._batches, {}
-            now = bool(batches) and self.executor.asking.held(send)
-        if now:
-            send()
+            batches = self.take()
+        deliver(batches)
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""

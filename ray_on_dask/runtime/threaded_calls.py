@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.runtime import arguments, current
+from ray_on_dask.runtime.replies import Replies, deliver
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
 
 if TYPE_CHECKING:
     from ray_on_dask.runtime.actor_host import ActorHost
-    from ray_on_dask.runtime.replies import Replies
 
 
 class ThreadedCalls:
@@ -77,11 +77,13 @@ class ThreadedCalls:
             self._replies.collect(channel, result)
             if self._sending:
                 return  # the thread that sends takes it along
-            self._sending = True
-        while self._sending:
-            self._replies.send_all()
+            batches = self._replies.take()
+            self._sending = bool(batches)
+        while batches:
+            deliver(batches)
             with lock:
-                self._sending = bool(self._replies)
+                batches = self._replies.take()
+                self._sending = bool(batches)
         if self.host.exiting and self.idle:
             self.host.end()
 
