@@ -89,6 +89,8 @@ class ControlStore:
             m.Release: lambda who, msg, now: self.directory.release(who, msg),
             m.Subscribe: lambda who, msg, now: self.directory.subscribe(who, msg),
             m.FreeObjects: lambda who, msg, now: self.copies.free(msg, self.nodes),
+            m.Unheard: lambda who, msg, now: [i.Send(msg.owner, msg)],
+            m.Unwanted: lambda who, msg, now: [i.Send(msg.node, msg)],
             m.Copied: lambda who, msg, now: self.copies.copied(who, msg),
             m.Unreachable: self.shunned.said,
             m.CopiesFreed: lambda who, msg, now: self.copies.freed(who, msg),

@@ -15,6 +15,8 @@ from ray_on_dask.wire.messages import Located
 
 #: Tombstones kept: a seal follows its early free within milliseconds.
 TOMBSTONES = 10_000
+#: Objects of a dead writer that owners are asked about: results not told yet are never more.
+LAST_WRITTEN = 1_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,6 +127,38 @@ class StoredObjects:
                 del counts[name]
         return self._free_place(writer, at)
 
+    def unwanted(self, id: bytes, at: Located) -> list[Instruction]:
+        """The object at this place is nobody's: its owner has another one, or none."""
+        stored, others = self.objects.get(id), self.again.get(id, [])
+        if stored is not None and stored.at == at:
+            if not others:
+                return self.freed(id)
+            self.objects[id] = others.pop(0)
+        else:
+            stored = next((other for other in others if other.at == at), None)
+            if stored is None:
+                return []
+            others.remove(stored)
+        if not others:
+            del self.again[id]
+        return self._remove(stored)
+
+    def unheard(self, writer: str) -> dict[str, list[tuple[bytes, Located]]]:
+        """A process is gone: the last objects that it wrote for other owners, by owner."""
+        left, owners = self.written.get(writer, 0), dict[str, list[tuple[bytes, Located]]]()
+        count = 0
+        for stored in reversed(list(self._all()) if left else []):
+            if left <= 0 or count >= LAST_WRITTEN:
+                break
+            if stored.writer != writer:
+                continue
+            left -= stored.at.size
+            owner = stored.id[:8].hex()
+            if owner != writer:
+                count += 1
+                owners.setdefault(owner, []).append((stored.id, stored.at))
+        return owners
+
     def was_freed(self, id: bytes) -> bool:
         """Whether the object, not sealed yet, will be garbage when it is."""
         return id in self._tombstones or id[:8] in self._dead_owners
@@ -151,6 +185,10 @@ class StoredObjects:
                 kept[stored.at.segment].append((stored.at.offset, stored.at.size))
         out: list[Instruction] = [RemoveFile(path) for path in files if path not in kept]
         return out + [KeepOnly(path, tuple(sorted(ranges))) for path, ranges in kept.items()]
+
+    def is_gone(self, writer: str) -> bool:
+        """Whether the process is gone."""
+        return writer in self._gone
 
     def _all(self) -> Iterator[Stored]:
         yield from self.objects.values()

@@ -103,6 +103,7 @@ class NodeManager:
             m.EndLease: lambda msg: self.pool.end_lease(msg.lease),
             m.FreeObjects: self.store.free,
             m.OwnerGone: self.store.owner_gone,
+            m.Unwanted: self.store.unwanted,
             m.JobEnded: lambda msg: self.pool.end_job(msg.job),
             m.KillActor: self._kill_actor,
             m.HandOver: lambda msg: self.on_hand_over(msg.leaving),

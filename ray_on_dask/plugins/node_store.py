@@ -77,7 +77,7 @@ class NodeStore:
 
     def handles(self, message: object) -> bool:
         """Whether a message of a process is for the store."""
-        if type(message) is m.FreeObjects:
+        if isinstance(message, m.FreeObjects | m.Unwanted):
             return message.node in ("", self.node.name)
         return type(message) in self._handlers
 
@@ -85,6 +85,8 @@ class NodeStore:
         """A process says something that is for the store."""
         if type(message) is m.FreeObjects:
             self.free(message)
+        elif type(message) is m.Unwanted:
+            self.unwanted(message)
         else:
             self._handlers[type(message)](process, message)
 
@@ -96,6 +98,8 @@ class NodeStore:
         if stored is not None and stored.at is message.at:
             self.room.machine.sealed(message.id, message.at.size)
             self.on_objects([stored], [])
+        if self.objects.is_gone(writer):
+            self._ask_owners({message.id[:8].hex(): [(message.id, message.at)]})
         for process in self._awaited.pop(message.id, ()):
             self._answer(process, message.id)
         self.room.changed()
@@ -130,6 +134,17 @@ class NodeStore:
         for writer, pid in list(self._dead_writers.items()):
             self._count_dead(writer, pid)
 
+    def unwanted(self, message: m.Unwanted) -> None:
+        """A result is nobody's."""
+        stored = self.objects.objects.get(message.id)
+        if stored is not None and stored.at == message.at and message.id not in self.objects.again:
+            self._free([message.id])
+            return
+        self._carry_out(self.objects.unwanted(message.id, message.at))
+        now = self.objects.objects.get(message.id)
+        if now is not None and now is not stored:
+            self.on_objects([now], [])
+
     def moved(self, id: bytes, at: m.Located) -> None:
         """An object lies on disk from now on."""
         self._carry_out(self.objects.moved(id, at), urgent=True)
@@ -162,9 +177,15 @@ class NodeStore:
         except FileNotFoundError:
             return
         files = [os.path.join(directory, file) for file in names if file.split("-")[1:-1] == [name]]
+        self._ask_owners(self.objects.unheard(name))
         self._carry_out(self.objects.writer_gone(name, files))
         if pid:
             self._count_dead(name, pid)
+
+    def _ask_owners(self, written: dict[str, list[tuple[bytes, m.Located]]]) -> None:
+        """A process is gone that has written these; it may not have told."""
+        for owner, objects in written.items():
+            self.node.up(self.node.name, m.Unheard(owner, objects))
 
     def _carry_out(self, instructions: list[Instruction], urgent: bool = False) -> None:
         for what in instructions:

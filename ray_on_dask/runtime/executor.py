@@ -226,7 +226,7 @@ class Executor(Process):
         if self.references.on_trial is not None:
             self.settle_trial()
         if task.id in self.interrupts.cancelled:
-            result = self.handing.gone(task.id)
+            result = self.handing.gone(task.id, result)
         self.finish(task)
         self._reply(channel, 0, task, result)
 

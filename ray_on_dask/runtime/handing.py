@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime import interrupts
 from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.wire import messages as m
@@ -71,8 +72,11 @@ class Handing:
             self._free = waiter = Waiter()
         executor.reactor.wait(waiter, OWNER_PATIENCE)
 
-    def gone(self, task: bytes) -> m.Result:
+    def gone(self, task: bytes, made: m.Result | None = None) -> m.Result:
         """The result of a cancelled task; what it may have made is not sent after all."""
+        for at, value in enumerate(made.values if made is not None else ()):
+            if value.at is not None:
+                self.executor.to_hub(m.Unwanted(task + index_bytes(at), value.at))
         for result in [x for x in self._held if x.startswith(task)]:
             del self._held[result]
         return interrupts.gone(task)

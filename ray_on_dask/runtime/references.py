@@ -103,9 +103,8 @@ class References:
         entry.share().owed += 1
         self.process.to_hub(Hold(entry.id, self.process.name))
 
-    def ref_of(self, id: bytes) -> ObjectRef[Any]:
-        """The ref with this id, new if it is unknown here (takes the lock)."""
-        return self.received(id)
+    #: The ref with this id, new if it is unknown here (takes the lock).
+    ref_of = received
 
     def take_over(self, result: bytes, ids: list[bytes]) -> list[ObjectRef[Any]]:
         """Refs inside a result: whoever sent it holds them until it is told that we do."""
@@ -219,10 +218,13 @@ class References:
         return Value(entry.kind, entry.data or b"", None, inner)
 
     def refuse(self, result: Result) -> None:
-        """A result that nobody waits for: the refs in it need not be held for us."""
+        """A result that nobody waits for: what it has stored, and refs in it, are not needed."""
         for at, value in enumerate(result.values):
+            id = result.task + index_bytes(at)
             if value.inner:
-                self.taken.append(result.task + index_bytes(at))
+                self.taken.append(id)
+            if value.at is not None:
+                self.process.storing.unheard.give_back([(id, value.at)])
 
     def handing(self, refs: Sequence[ObjectRef[Any]]) -> list[ObjectRef[Any]]:
         """These go out in a result: those of them that must be kept until its owner holds them.

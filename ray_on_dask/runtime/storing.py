@@ -15,6 +15,7 @@ from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.objectstore.store import Store
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
 from ray_on_dask.runtime.opening import Opening, Unreadable
+from ray_on_dask.runtime.unheard import Unheard
 from ray_on_dask.runtime.waiting_for_room import WaitForRoom
 from ray_on_dask.serialization import (
     Serialized,
@@ -45,6 +46,7 @@ class Storing:
         self.process = process
         self.opening = Opening(process)
         self.room = WaitForRoom(process)
+        self.unheard = Unheard(process)
         self._store: Store | None = None
         #: Own objects that the node does not know, with the time when they were written.
         self._unsealed: dict[bytes, tuple[Entry, float]] = {}
@@ -62,6 +64,7 @@ class Storing:
             m.Pressure: self.opening.on_pressure,
             m.Forget: self.opening.on_forget,
             m.Room: self.room.on_room,
+            m.Unheard: self.unheard.on_unheard,
         }
 
     def configure(self, directory: str, capacity: int) -> None:
@@ -82,7 +85,7 @@ class Storing:
     @property
     def active(self) -> bool:
         """Whether `tick` has anything to look after."""
-        return bool(self._unsealed) or self._store is not None
+        return bool(self._unsealed or self.unheard) or self._store is not None
 
     # -- writing ------------------------------------------------------------------------
 
@@ -255,6 +258,7 @@ class Storing:
         """Seal what has lived long enough; give back memory that was warm for too long."""
         self.send_frees()
         self.opening.tick()
+        self.unheard.tick(now)
         for entry, since in list(self._unsealed.values()):
             if now - since < SEAL_AFTER:
                 break

@@ -66,7 +66,7 @@ class ThreadedCalls:
             result = host.failed(task, error, start, wall)
         if task.id in executor.interrupts.cancelled:
             executor.interrupts.cancelled.discard(task.id)
-            result = executor.handing.gone(task.id)
+            result = executor.handing.gone(task.id, result)
         self._reply(channel, result)
 
     def _reply(self, channel: Channel, result: m.Result) -> None:

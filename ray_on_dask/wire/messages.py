@@ -60,6 +60,8 @@ from ray_on_dask.wire.store_messages import (
     Sealed as Sealed,
     SpaceFreed as SpaceFreed,
     TookRoom as TookRoom,
+    Unheard as Unheard,
+    Unwanted as Unwanted,
     Viewed as Viewed,
 )
 from ray_on_dask.wire.task_messages import (
@@ -306,7 +308,7 @@ Message = Union[  # noqa: UP007 - a list that is read, and that `get_args` takes
     Taken,
     Promote, Resolve, Hold, Release, Subscribe, Resolved, WaitingFor, Sync, Synced, FreeRefs,
     Missing,
-    Sealed, FreeObjects, SpaceFreed, OwnerGone,
+    Sealed, FreeObjects, SpaceFreed, OwnerGone, Unheard, Unwanted,
     Open, Opened, Closed, Pressure, Viewed, Forget, Forgotten,
     NeedRoom, Room, TookRoom,
     CreateActor, StartActor, BecomeActor, ActorReady, ActorState, WatchActor, KillActor,

@@ -47,6 +47,22 @@ class OwnerGone(msgspec.Struct, frozen=True, array_like=True, tag=53):
     keep: list[bytes] = []
 
 
+class Unheard(msgspec.Struct, frozen=True, array_like=True, tag=54):
+    """Node to owner: an executor that wrote these for you has died; have you heard of them?"""
+
+    owner: str
+    objects: list[tuple[bytes, Located]]
+
+
+class Unwanted(msgspec.Struct, frozen=True, array_like=True, tag=55):
+    """Owner or writer to node: this result is nobody's (one of the same id may be)."""
+
+    id: bytes
+    at: Located
+    #: As in `FreeObjects`.
+    node: str = ""
+
+
 class Open(msgspec.Struct, frozen=True, array_like=True, tag=90):
     """Process to node, and node to another node of its host: where can these be mapped?
 

@@ -51,6 +51,33 @@ def test_what_a_retry_writes_stays_as_long_as_the_object(objects):
     assert objects.freed(b"x") == [RemoveFile("f"), RemoveFile("g")]
 
 
+def test_a_result_that_its_owner_never_heard_of_goes_alone(objects):
+    objects.sealed("w", b"x", at("f"), "k"), objects.sealed("v", b"x", at("g"), "k")
+    assert objects.unwanted(b"x", at("h")) == []
+    assert objects.unwanted(b"x", at("f")) == [TellWriter("w", at("f"))]
+    assert objects.objects[b"x"].at == at("g")
+    objects.sealed("w", b"x", at("f"), "k")
+    assert objects.unwanted(b"x", at("f")) == [TellWriter("w", at("f"))]
+    assert objects.unwanted(b"x", at("g")) == [TellWriter("v", at("g"))]
+    assert not objects.objects and not objects.again
+
+
+def test_owners_are_asked_of_the_last_that_a_dead_process_wrote_for_them(objects, monkeypatch):
+    writer, one, two = "aa" * 8, b"\xbb" * 8, b"\xcc" * 8
+    monkeypatch.setattr("ray_on_dask.core.stored_objects.LAST_WRITTEN", 3)
+    for number in range(4):
+        objects.sealed(writer, one + b"%d" % number, at("f", number), "k")
+    objects.sealed(writer, b"\xaa" * 8 + b"own", at("f", 8), "k")
+    objects.sealed("w", one + b"other", at("g"), "k")
+    objects.sealed(writer, two, at("f", 9), "k")
+    asked = objects.unheard(writer)
+    assert asked == {
+        two.hex(): [(two, at("f", 9))],
+        one.hex(): [(one + b"3", at("f", 3)), (one + b"2", at("f", 2))],
+    }
+    assert objects.unheard("nobody") == {}
+
+
 def test_files_of_a_dead_writer_go_with_their_last_object(objects):
     objects.sealed("w", b"x", at("f"), "k"), objects.sealed("w", b"y", at("f", 10), "k")
     kept = KeepOnly("f", ((0, 10), (10, 10)))
@@ -82,7 +109,11 @@ def test_tombstones_do_not_grow_without_end(objects, monkeypatch):
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["seal", "free", "die"]), st.integers(0, 5), st.sampled_from("vw")),
+    st.tuples(
+        st.sampled_from(["seal", "free", "unwanted", "die"]),
+        st.integers(0, 5),
+        st.sampled_from("vw"),
+    ),
     max_size=40,
 )
 
@@ -98,6 +129,9 @@ def test_in_any_order_each_place_is_given_back_once_and_no_file_goes_under_an_ob
             out = objects.sealed(writer, id, at(f"file-{writer}", places), "k")
         elif what == "free":
             out = objects.freed(id)
+        elif what == "unwanted":
+            copies = [x for x in objects._all() if x.id == id]
+            out = objects.unwanted(id, copies[-1].at) if copies else []
         elif what == "die" and writer not in gone:
             gone.add(writer)
             out = objects.writer_gone(writer, [f"file-{writer}"])
