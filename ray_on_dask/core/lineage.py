@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from ray_on_dask.ids import PUT_INDEX
 
 #: Why an object cannot be made again.
-PUT, DISABLED, RETRIES, ATTEMPTS, EVICTED, BORROWED, UNKNOWN = (
+PUT, DISABLED, RETRIES, ATTEMPTS, EVICTED, BORROWED, UNKNOWN, RELEASED = (
     "PUT", "LINEAGE_DISABLED", "RETRIES_DISABLED", "MAX_ATTEMPTS_EXCEEDED", "LINEAGE_EVICTED",
-    "BORROWED", "REF_NOT_FOUND",
+    "BORROWED", "REF_NOT_FOUND", "DASK_FUTURE_RELEASED",
 )  # fmt: skip
 #: Tasks remembered whose recipes had to go.
 EVICTED_MAX = 10_000

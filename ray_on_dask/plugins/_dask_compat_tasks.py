@@ -64,6 +64,11 @@ def future_of_key(client: Any, key: Any) -> Any:
     return Future(key, client)
 
 
+def future_in_use(client: Any, key: Any) -> Any:
+    """A future of a key of which the client has one, whatever has become of it; else None."""
+    return future_of_key(client, key) if key in client.futures else None
+
+
 def guard_listeners(server: Any, may: Callable[[tuple[str, int], tuple[str, int]], bool]) -> None:
     """Hang up on whoever connects to a server by TCP and `may` not: ``may(their end, our end)``."""
     for listener in server.listeners:

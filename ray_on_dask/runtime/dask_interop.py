@@ -9,6 +9,7 @@ be built upon what is still to come. Dask is imported when it is first needed.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from collections.abc import Sequence
@@ -27,6 +28,23 @@ if TYPE_CHECKING:
 PRIORITY = 1000
 
 
+class Source:
+    """What a stored object was written from, by which Dask can make it again: a future's key."""
+
+    def __init__(self, interop: DaskInterop, future: Any):
+        self._interop, self._client, self._key = interop, future.client, future.key
+
+    def make_again(self, entry: Entry) -> bool:
+        """Write the value anew; False if nobody has the future any more, so Dask has no value."""
+        from ray_on_dask.plugins._dask_compat_tasks import future_in_use
+
+        future = future_in_use(self._client, self._key)
+        if future is None:
+            return False
+        self._interop._write(entry, future)
+        return True
+
+
 class DaskInterop:
     """Makes refs of Dask futures and Dask futures of refs.
 
@@ -42,6 +60,7 @@ class DaskInterop:
         self._client = client
         self._own = False
         self._lock = threading.Lock()
+        self._writes = itertools.count()
         #: {key of a Dask future: the ref to its value}, while there is one.
         self._refs: WeakValueDictionary[Any, ObjectRef[Any]] = WeakValueDictionary()
 
@@ -98,15 +117,17 @@ class DaskInterop:
 
         written = future.client.submit(
             write_value, future, entry.id, "dask", INLINE_MAX,
-            key=f"write_value-{entry.id.hex()}", pure=False, priority=PRIORITY,
+            key=f"write_value-{entry.id.hex()}{next(self._writes)}", pure=False, priority=PRIORITY,
         )  # fmt: skip
         # The callback holds both futures: the value stays in the cluster until it is written.
-        written.add_done_callback(lambda done, source=future: self._arrived(entry, done))
+        written.add_done_callback(lambda done, source=future: self._arrived(entry, done, source))
 
-    def _arrived(self, entry: Entry, written: Any) -> None:
+    def _arrived(self, entry: Entry, written: Any, source: Any) -> None:
         process = self.process
         value = _outcome(written)
         with process.lock:
+            if value.kind == STORED:  # it may be lost with its node
+                entry.share().keeps = Source(self, source)
             process.references.complete(entry, value)
             process.send_out()
 

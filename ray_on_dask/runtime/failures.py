@@ -64,6 +64,8 @@ OBSTACLES = {
     "of tasks, see lineage-memory in the configuration",
     "BORROWED": "belonged to another process, which nobody holds it by any more: keep a ref to it",
     "REF_NOT_FOUND": "is of a generator that failed before its end, or not known any more",
+    "DASK_FUTURE_RELEASED": "is the value of a Dask future that was let go: for as long as anybody "
+    "keeps the future, Dask computes the value again",
     "ACTOR_DIED": "is a result of an actor that is dead",
 }
 

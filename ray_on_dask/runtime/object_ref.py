@@ -47,7 +47,8 @@ class Shared:
         self.closed_views: list[Any] = []
         self.ref: weak[ObjectRef[Any]] | None = None
         self.label = ""
-        #: Something of this process's that is to live as long as the object: a Dask future.
+        #: Something of this process's that is to live as long as the object: a Dask future; of one
+        #: that is the value of such a future, by what it is made again (`dask_interop.Source`).
         self.keeps: Any = None
 
 

@@ -205,6 +205,8 @@ class Recovery:
         gone = {entry.id: entry for entry in entries if entry.kind == m.STORED}
         if not gone:
             return
+        for entry in [x for x in gone.values() if x.shared is not None and x.shared.keeps]:
+            self._write_again(gone.pop(entry.id), why)
         plan = self.lineage.lost(gone, self._have)
         for id, entry in gone.items():
             self.process.storing.lost(entry)
@@ -218,6 +220,14 @@ class Recovery:
             self._gather(what)
         for what in redone:
             self._run(what)
+
+    def _write_again(self, entry: Entry, why: str) -> None:
+        """The value of a Dask future is lost: Dask makes it again, if anybody has the future."""
+        source = entry.share().keeps
+        self.process.storing.lost(entry)
+        entry.kind, entry.data = m.PENDING, None
+        if not source.make_again(entry):
+            self._give_up(entry, core.Hopeless(entry.id, core.RELEASED), why)
 
     def _have(self, id: bytes) -> bool:
         """Whether an object that a task needs is there, or comes."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import time
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -14,7 +16,12 @@ import pytest
 from distributed import Client, LocalCluster
 
 import ray_on_dask as ray
-from ray_on_dask.exceptions import ObjectLostError, RayTaskError, TaskCancelledError
+from ray_on_dask.exceptions import (
+    ObjectLostError,
+    ObjectReconstructionFailedError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray_on_dask.runtime import current
 
 # It lasts as long as this process: it is to be there before leaks are looked for.
@@ -323,5 +330,44 @@ def test_both_directions_with_all_in_one_process() -> None:
         refs = [ray.put(np.ones(200_000)) for _ in range(3)]
         del future, refs
         nothing_is_left(cluster)
+        ray.shutdown()
+    gc.collect()
+
+
+def test_the_value_of_a_future_whose_worker_dies_is_computed_again_by_dask() -> None:
+    """It was written to that worker's node: Dask makes it anew, and it is written elsewhere."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        ray.init(client, log_to_driver=False, driver_mode=ray.SILENT_MODE)
+        home = ray.get_runtime_context().get_node_id()
+        control = cluster.scheduler.extensions["ray_on_dask"]
+        address = next(x for name, x in control.addresses.items() if name != home)
+        options = {"workers": [address], "allow_other_workers": True, "pure": False}
+        kept, dropped = (client.submit(np.ones, 200_000, **options) for _ in range(2))
+        made, gone = (
+            current.require().interop.ref_of_future(kept),
+            [current.require().interop.ref_of_future(dropped)],
+        )
+        assert ray.wait([made, *gone], num_returns=2, timeout=30.0)[1] == []
+        assert {made._entry.data.node, gone[0]._entry.data.node} == {
+            x for x in control.addresses if x != home
+        }
+        del dropped
+        os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
+
+        @ray.remote(max_retries=3)
+        def total(array: Any) -> float:
+            return float(array.sum())
+
+        assert ray.get(total.remote(kept), timeout=60) == 200_000
+        assert ray.get(total.remote(made), timeout=60) == 200_000
+        assert ray.get(made, timeout=60).sum() == 200_000
+        with pytest.raises(ObjectReconstructionFailedError, match="Dask future that was let go"):
+            ray.get(gone[0], timeout=60)
+        del made, gone, kept
         ray.shutdown()
     gc.collect()

@@ -116,3 +116,17 @@ def test_a_guard_hangs_up_on_whoever_may_not_connect() -> None:
         assert len(asked) > 1
 
     run(test)
+
+
+def test_a_future_of_a_key_is_had_again_for_as_long_as_the_client_has_one() -> None:
+    async def test(scheduler: Any, worker: Any) -> None:
+        async with Client(scheduler.address, asynchronous=True) as client:
+            future = client.submit(abs, -1)
+            again = tasks.future_in_use(client, future.key)
+            key = future.key
+            del future
+            assert await again == 1
+            del again
+            await until(lambda: tasks.future_in_use(client, key) is None)
+
+    run(test)
