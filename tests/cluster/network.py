@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+WIRE = str(Path(__file__).with_name("slow_wire.py"))
 HOLD = "mount -t tmpfs tmpfs /dev/shm && mount -t tmpfs tmpfs /tmp && ip link set lo up"
 
 
@@ -117,13 +118,21 @@ class Host:
         _run(*self.switch.inside("ip", "link", "set", self.port, "up" if up else "down"))
 
     def delay(self, milliseconds: float) -> None:
-        """Delay all that it sends; `CalledProcessError` where the kernel cannot."""
-        _run(
-            *self.space.inside(
-                "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay",
-                f"{milliseconds}ms",
-            )
+        """Delay all that it sends: a slow wire comes between it and the switch."""
+        near, far = f"{self.port}-near", f"{self.port}-far"
+        for command in (
+            f"link add {near} type veth peer name {far}", f"link set {far} master switch up",
+            f"link set {near} up", f"link set {near} promisc on",
+            f"link set {self.port} nomaster", f"link set {self.port} promisc on",
+        ):  # fmt: skip
+            _run(*self.switch.inside("ip", *command.split()))
+        wire = subprocess.Popen(
+            self.switch.inside(sys.executable, WIRE, self.port, near, str(milliseconds / 1000)),
+            stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+        self.processes.append(wire)
+        assert wire.stdout is not None
+        assert wire.stdout.readline() == "ready\n"
 
     def listens(self, port: int) -> bool:
         """Whether anything there takes connections at a port."""
