@@ -15,7 +15,7 @@ from ray_on_dask.api.context import RayContext, address_info
 from ray_on_dask.api.environments import spelled
 from ray_on_dask.api.init_options import InitOptions
 from ray_on_dask.config import nbytes, setting
-from ray_on_dask.runtime import ctrl_c, current
+from ray_on_dask.runtime import call_sites, ctrl_c, current
 from ray_on_dask.runtime.background import Terminal
 from ray_on_dask.runtime.driver import Driver
 from ray_on_dask.wire.messages import JobConfig
@@ -129,6 +129,8 @@ def _start(options: InitOptions) -> RayContext:
         from ray_on_dask.graph.recorder import record
 
         driver.recorder = record(driver)
+    if driver.config.record_sites:
+        call_sites.note(driver)
     current.set_process(driver)
     ctrl_c.guard(driver.reactor)
     context = RayContext(address_info(driver))
@@ -167,6 +169,7 @@ def job_config(options: InitOptions) -> JobConfig:
         lineage_bytes=_lineage_bytes(options),
         submission=os.environ.get("RAY_ON_DASK_SUBMISSION_ID", ""), alias=imported_as_ray(),
         record_graph=options.record_graph or options.start_ray_local is True,
+        record_sites=call_sites.wanted(),
     )  # fmt: skip
 
 

@@ -34,6 +34,10 @@ def adopt(executor: Executor, message: Adopt) -> None:
         from ray_on_dask.graph.recorder import record
 
         executor.recorder = record(executor)
+    if config.record_sites:
+        from ray_on_dask.runtime import call_sites
+
+        call_sites.note(executor)
     if config.alias:
         from ray_on_dask.drop_in import install_as_ray
 

@@ -30,7 +30,8 @@ class Shared:
     """The part of an entry that only objects known outside their process need."""
 
     __slots__ = (
-        "closed_views", "inner", "keeps", "label", "owed", "promoted", "ref", "subscribed", "view",
+        "closed_views", "inner", "keeps", "label", "owed", "promoted", "ref", "site", "subscribed",
+        "view",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -47,6 +48,8 @@ class Shared:
         self.closed_views: list[Any] = []
         self.ref: weak[ObjectRef[Any]] | None = None
         self.label = ""
+        #: Where in the user's program the ref was made, if that is noted.
+        self.site = ""
         #: Something of this process's that is to live as long as the object: a Dask future; of one
         #: that is the value of such a future, by what it is made again (`dask_interop.Source`).
         self.keeps: Any = None
@@ -142,9 +145,9 @@ class ObjectRef(Generic[T]):
         return require().name.encode() if self._entry.owned else b""
 
     def call_site(self) -> str:
-        """The function that makes the value, as far as known."""
+        """Where the ref was made, if that is noted; else the function that makes the value."""
         shared = self._entry.shared
-        return shared.label if shared is not None else ""
+        return shared.site or shared.label if shared is not None else ""
 
     @classmethod
     def size(cls) -> int:

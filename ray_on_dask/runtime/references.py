@@ -194,7 +194,7 @@ class References:
         shared.owed += 1
         entry.tracked = True
         self.known[entry.id] = entry
-        label = shared.label or self.process.recovery.name_of(entry)
+        label = shared.site or shared.label or self.process.recovery.name_of(entry)
         self.process.to_hub(Promote(entry.id, self._for_directory(entry), label))
 
     def _for_directory(self, entry: Entry) -> Value:

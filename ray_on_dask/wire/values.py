@@ -107,6 +107,8 @@ class JobConfig(msgspec.Struct, frozen=True, array_like=True):
     alias: bool = False
     #: Whether processes record what they launch, for `visualize_computation_graph`.
     record_graph: bool = False
+    #: Whether they note where in the program refs are made.
+    record_sites: bool = False
 
 
 class SchedulingClass(msgspec.Struct, frozen=True, array_like=True):

@@ -170,7 +170,7 @@ def _maker(entry: dict[str, Any], made_by: dict[str, str]) -> str:
     if len(id) == ActorID.SIZE:
         return "actor"
     if id[TASK_ID_SIZE:] == PUT_INDEX:
-        return "put"
+        return entry["label"] or "put"
     return entry["label"] or made_by.get(id[:TASK_ID_SIZE].hex(), "")
 
 
