@@ -60,7 +60,9 @@ class ControlStore:
         self.directory = Directory(make_error)
         self.copies = Copies()
         self.gateways = Gateways(self)
-        #: {node that has left in an orderly way: when what it has not handed over is lost, why}.
+        #: Nodes that are about to go, and whose objects are on their way to others.
+        self.retiring: set[str] = set()
+        #: {such a node that is gone: when what it has not handed over is lost, why}.
         self.leaving: dict[str, tuple[float, str]] = {}
         self.shunned = Shunned(self.leases)
         self.actors = Actors(make_error, self._job_config)
@@ -176,7 +178,6 @@ class ControlStore:
         if facts is None or not facts.alive:
             return []
         facts.alive, facts.reason, facts.ended = False, reason, now
-        leaving = name in self.leases.nodes and self.leases.nodes[name].draining
         gone = self.leases.remove_node(name, now)
         out: Out = self.groups.node_lost(name, now)
         for member in [x for x in self.members.values() if x.node == name]:
@@ -186,7 +187,8 @@ class ControlStore:
             out.append(i.Send(lease.demand.owner, word))
         out += self.actors.node_lost(name, now, reason)
         # Last: by then owners know what has become of actors and leases.
-        if leaving:
+        if name in self.retiring:
+            self.retiring.discard(name)
             self.leaving[name] = (now + HANDED_OVER, reason)
         else:
             out += self._objects_lost(name, reason)

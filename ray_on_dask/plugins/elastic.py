@@ -141,6 +141,5 @@ class Elastic:
 
     def tick(self) -> None:
         """To be called each 100 ms or so."""
-        self.handing.tick()
         if self.scaling.in_use():
             dask.keep_awake(self.scheduler)

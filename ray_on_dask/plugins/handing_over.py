@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ray_on_dask.core.control import ControlStore
@@ -45,29 +45,33 @@ class HandingOver:
         self.store = store
         self._dispatch = dispatch
         self._is_key = is_key
-        #: {node that is about to go: set when Dask knows all its objects}.
-        self.going: dict[str, asyncio.Event] = {}
+        #: {node that has been asked: set when Dask knows all its objects}.
+        self._asked: dict[str, asyncio.Event] = {}
         store.extra["all_known"] = self._all_known
 
-    async def make_known(self, nodes: Iterable[str]) -> None:
+    async def make_known(self, nodes: Collection[str]) -> None:
         """Have Dask know every object of these nodes, those that are still to come at once."""
         waiting = []
         for node in nodes:
-            known = self.going[node] = asyncio.Event()
+            self.store.retiring.add(node)
+            known = self._asked.setdefault(node, asyncio.Event())
             waiting.append(asyncio.ensure_future(known.wait()))
             self._dispatch([Send(node, m.HandOver(True))])
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=ANSWER)
             for task in late:
                 task.cancel()
+        for node in nodes:
+            self._asked.pop(node, None)
 
     def _all_known(self, sender: str) -> None:
-        if sender in self.going:
-            self.going[sender].set()
+        if sender in self._asked:
+            self._asked[sender].set()
 
     def stays(self, node: str) -> None:
         """It does not go after all."""
-        if self.going.pop(node, None) is not None:
+        if node in self.store.retiring:
+            self.store.retiring.discard(node)
             self._dispatch([Send(node, m.HandOver(False))])
 
     async def arrived(self, moving: Mapping[str, list[str]]) -> None:
@@ -90,18 +94,13 @@ class HandingOver:
         staying = {
             node.name
             for node in self.store.nodes.values()
-            if node.alive and node.name not in self.going
+            if node.alive and node.name not in self.store.retiring
         }
         return {
             id: keys[id]
             for id in self.store.copies.lacking(keys, staying)
             if self._is_key(keys[id])
         }
-
-    def tick(self) -> None:
-        """Forget nodes that are gone."""
-        for name in [x for x in self.going if not self.store.nodes[x].alive]:
-            del self.going[name]
 
 
 def id_of_key(key: str) -> bytes:

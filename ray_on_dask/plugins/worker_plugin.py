@@ -195,7 +195,7 @@ class NodePlugin(WorkerPlugin):
         why = "was closed"
         if self._leaving:
             why = "was retired; after `shutdown`, `init` joins another"
-        if self.control is None and dask.has_lost_scheduler(worker):
+        elif self.control is None and dask.has_lost_scheduler(worker):
             why = f"has lost the Dask scheduler at {dask.scheduler_address(worker)}, which is gone"
         await self.node.close(f"its node, {self.node.name[:12]}, {why}")
 

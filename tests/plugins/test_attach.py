@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,37 @@ def test_a_driver_joins_no_node_that_is_about_to_leave_if_there_is_another() -> 
     nodes = [leaving, {"draining": False, "executors": 0}, {"draining": False, "executors": 2}]
     assert _best(nodes) == nodes[2]
     assert _best([leaving]) == leaving
+
+
+def test_what_a_worker_had_that_is_terminated_is_run_again_elsewhere(
+    dask_cluster: Any, until: Any, tmp_path: Path
+) -> None:
+    """By SIGTERM to `dask worker`, which ends its executors at once and hands nothing over."""
+    ray.init(dask_cluster.start(1))
+    home = ray.get_runtime_context().get_node_id()
+    ending = dask_cluster.add_worker("--resources", "ending=9", nanny=True)
+    until(lambda: "ending" in ray.cluster_resources(), 40)
+    other = next(node["NodeID"] for node in ray.nodes() if node["NodeID"] != home)
+    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(other, soft=True)
+    started = tmp_path / "started"
+
+    @ray.remote(max_retries=1, num_cpus=0, scheduling_strategy=there)
+    def node() -> str:
+        if not started.exists():
+            started.write_text(str(os.getpid()))
+            time.sleep(1000)
+        return str(ray.get_runtime_context().get_node_id())
+
+    @ray.remote(max_retries=1, num_cpus=0, scheduling_strategy=there)
+    def array() -> Any:
+        return np.ones(200_000)
+
+    stored = array.remote()
+    ray.wait([stored], timeout=30.0)
+    ref = node.remote()
+    until(lambda: started.exists() and started.read_text(), 30)
+    ending.send_signal(signal.SIGTERM)
+    assert ray.get(ref, timeout=30) == home
+    assert ray.get(stored, timeout=30).sum() == 200_000
+    assert ending.wait(30) is not None
+    until(lambda: not os.path.exists(f"/proc/{started.read_text()}"), 10)

@@ -50,7 +50,7 @@ def test_a_node_goes_when_nodes_that_stay_have_its_objects() -> None:
     async def main() -> None:
         store, keys = cluster("a", "b", "c"), dict(KEYS)
         handing = HandingOver(store, lambda out: None, keys.__contains__)
-        handing.going |= {"a": asyncio.Event(), "b": asyncio.Event()}
+        store.retiring |= {"a", "b"}
         waiting = asyncio.ensure_future(handing.arrived({"a": [*KEYS, "other", "x-y"]}))
         await asyncio.sleep(0.05)
         (_, one), (second, _) = KEYS.items()
