@@ -4,6 +4,7 @@
 #   make test         all tests          (PYTEST_ARGS="-k wait -x" for some)
 #   make lint         ruff and mypy
 #   make bench-quick  a minute against Ray;  make bench  all of it
+#   make bench-two-hosts  calls and arrays between two network namespaces; needs to make such
 #   make bench-table  the README's figures, from the newest results that git knows
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ $(PYTHON) -m venv $(1) >/dev/null 2>&1 || { \
 	$(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
 endef
 
-.PHONY: help venv demo test lint bench-quick bench bench-table clean
+.PHONY: help venv demo test lint bench-quick bench bench-two-hosts bench-table clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,6 +66,10 @@ bench-quick: $(BENCH_READY) $(RAY_READY)
 
 bench: $(BENCH_READY) $(RAY_READY)
 	$(COMPARE) --python dask=$(BIN)/python $(BENCH_ARGS)
+
+bench-two-hosts: $(BENCH_READY) $(RAY_READY)
+	$(BIN)/python -m benchmarks.two_hosts --ray .venv-ray/bin \
+		--output benchmarks/results/two-hosts.json $(BENCH_ARGS)
 
 bench-table: $(READY)
 	$(BIN)/python -m benchmarks.readme_table

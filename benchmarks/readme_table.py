@@ -1,4 +1,4 @@
-"""The table of figures in the README, made from the newest results that are committed.
+"""The tables of figures in the README, made from the newest results that are committed.
 
     python -m benchmarks.readme_table           write it into README.md
     python -m benchmarks.readme_table FILE      from these results, to be committed with it
@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import two_hosts
 from benchmarks.results import ANCHOR, PROJECT, cells
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 FOLDER = "benchmarks/results"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+#: Likewise for the table of calls and arrays between two hosts.
+BEGIN_HOSTS, END_HOSTS = "<!-- two hosts: begin -->", "<!-- two hosts: end -->"
 NO_FIGURES = "No results are committed yet: `make bench`, then `make bench-table`."
 
 Document = dict[str, Any]
@@ -31,16 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table into the README; give 0."""
     given = sys.argv[1:] if arguments is None else arguments
     document = _read(Path(given[0])) if given else newest()
-    README.write_text(inserted(README.read_text("utf-8"), render(document)), "utf-8")
+    text = inserted(README.read_text("utf-8"), render(document))
+    text = inserted(text, render_hosts(newest_of_hosts()), BEGIN_HOSTS, END_HOSTS)
+    README.write_text(text, "utf-8")
     print(f"{README.name}: {'no figures' if document is None else document['date']}")
     return 0
 
 
 def newest(root: Path = ROOT) -> Document | None:
     """Give the newest committed or staged results but for quick runs'; None without any."""
+    return _newest_where(root, lambda suite: suite not in ("quick", two_hosts.SUITE))
+
+
+def newest_of_hosts(root: Path = ROOT) -> Document | None:
+    """Likewise for results of `benchmarks.two_hosts`."""
+    return _newest_where(root, lambda suite: suite == two_hosts.SUITE)
+
+
+def _newest_where(root: Path, wanted: Callable[[str], bool]) -> Document | None:
     documents = [_read(root / path) for path in _committed(root)]
-    whole = [d for d in documents if d["settings"]["suite"] != "quick"]
-    return max(whole, key=lambda d: d["date"], default=None)
+    fitting = [d for d in documents if wanted(d["settings"]["suite"])]
+    return max(fitting, key=lambda d: d["date"], default=None)
 
 
 def _committed(root: Path) -> list[str]:
@@ -58,7 +72,7 @@ def _read(path: Path) -> Document:
     return document
 
 
-def inserted(text: str, table: str) -> str:
+def inserted(text: str, table: str, begin_mark: str = BEGIN, end_mark: str = END) -> str:
     """Give `text` with `table` between its two marks.
 
     Raises
@@ -66,16 +80,16 @@ def inserted(text: str, table: str) -> str:
     ValueError
         If the marks are not there, in this order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
     if not begin or not end:
-        raise ValueError(f"the README needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise ValueError(f"the README needs the lines {begin_mark} and {end_mark}")
+    return f"{before}{begin_mark}\n{table}\n{end_mark}{after}"
 
 
-def between(text: str) -> str:
+def between(text: str, begin_mark: str = BEGIN, end_mark: str = END) -> str:
     """Give what stands between the two marks."""
-    return text.partition(BEGIN)[2].partition(END)[0].strip("\n")
+    return text.partition(begin_mark)[2].partition(end_mark)[0].strip("\n")
 
 
 def render(document: Document | None) -> str:
@@ -87,8 +101,20 @@ def render(document: Document | None) -> str:
     head += ["÷ Ray", "goal", ""]
     ruler = ["---", "---", *["---:"] * (len(modules) + 2), "---"]
     rows = [cells(line, modules) for line in document["rows"]]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [head, ruler, *rows])
-    return f"{_origin(document)}\n\n{table}"
+    return f"{_origin(document)}\n\n{_table([head, ruler, *rows])}"
+
+
+def render_hosts(document: Document | None) -> str:
+    """Likewise for results of `benchmarks.two_hosts`."""
+    if document is None:
+        return NO_FIGURES.replace("make bench`", "make bench-two-hosts`")
+    head = [["between two hosts", ANCHOR, PROJECT, "÷ Ray"], ["---", "---:", "---:", "---:"]]
+    rows = [[cell.strip() for cell in two_hosts.cells(line)] for line in document["rows"]]
+    return f"{_origin(document)}\n\n{_table([*head, *rows])}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _modules(document: Document) -> list[str]:

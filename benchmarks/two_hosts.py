@@ -1,5 +1,6 @@
 """Calls and arrays between two hosts, of this package and of Ray, in turn on the same two.
 
+    make bench-two-hosts
     python -m benchmarks.two_hosts --ray /path/to/ray/bin --rounds 3 --output figures.json
 
 The hosts are network namespaces, each with its own `/dev/shm` (`tests/cluster/network.py`), so it
@@ -10,10 +11,10 @@ and runs `benchmarks.two_hosts_program` on the first. Medians of the rounds are 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib.util
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -24,8 +25,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import ANCHOR, NOTHING, PROJECT, machine
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = "benchmarks/two_hosts_program.py"
+#: What the results are called.
+SUITE = "two hosts"
 #: Seconds for one module's program.
 LIMIT = 300.0
 
@@ -76,7 +81,10 @@ def _ray(hosts: list[Any], directory: str) -> Iterator[tuple[str, str]]:
                 process.kill()
 
 
-def _round(network: Any, module: str, ray: str, seconds: float) -> dict[str, float]:
+def _round(
+    network: Any, module: str, ray: str, seconds: float
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Run the program once: the figure of each row, and what the module is."""
     with network.network(2) as hosts:
         cluster = _ray(hosts, ray) if module == "ray" else _ours(network, hosts)
         with cluster as (python, address):
@@ -85,10 +93,9 @@ def _round(network: Any, module: str, ray: str, seconds: float) -> dict[str, flo
                 RAY_AUTH_MODE="disabled",
             )  # fmt: skip
             out: str = network.ended(process, LIMIT)
-    return {
-        line["row"]: line["value"]
-        for line in map(json.loads, filter(lambda x: x.startswith("{"), out.splitlines()))
-    }
+    said = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    rows = {line["row"]: line["value"] for line in said if "row" in line}
+    return rows, next(line["module"] for line in said if "module" in line)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,24 +111,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(why)
     modules = ["ray_on_dask", *(["ray"] if options.ray else [])]
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    versions: dict[str, dict[str, str]] = {}
     for _ in range(options.rounds):
         for module in modules:
-            for row, value in _round(network, module, options.ray, options.seconds).items():
+            rows, versions[module] = _round(network, module, options.ray, options.seconds)
+            for row, value in rows.items():
                 figures[row][module].append(value)
-    rows = [
-        {"row": row, **{module: statistics.median(x) for module, x in by_module.items()}}
-        for row, by_module in figures.items()
-    ]
-    for line in rows:
-        ours, theirs = line.get("ray_on_dask", 0.0), line.get("ray", 0.0)
-        ratio = f"{ours / theirs:8.1f} x" if theirs else ""
-        print(f"{line['row']:45} {ours:12,.2f} {theirs:12,.2f} {ratio}")
+    document = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "settings": {"suite": SUITE, "rounds": options.rounds, "seconds": options.seconds},
+        "modules": versions,
+        "rows": [
+            {"row": row, **{module: statistics.median(x) for module, x in by_module.items()}}
+            for row, by_module in figures.items()
+        ],
+    }
+    for line in document["rows"]:
+        print(" ".join(f"{cell:>12}" for cell in cells(line)))
     if options.output:
-        facts = {
-            "rows": rows, "rounds": options.rounds, "seconds": options.seconds,
-            "machine": {"cpus": os.cpu_count(), "kernel": platform.release()},
-        }  # fmt: skip
-        Path(options.output).write_text(json.dumps(facts, indent=1) + "\n")
+        Path(options.output).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def cells(line: dict[str, Any]) -> list[str]:
+    """Give one row of a table: what it is, the figures, how many times Ray's the project's is."""
+    ours, theirs = line.get(PROJECT), line.get(ANCHOR)
+    ratio = f"{ours / theirs:.1f}" if ours and theirs else NOTHING
+    return [f"{line['row']:45}", *(_figure(x) for x in (theirs, ours)), ratio]
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The driver of `benchmarks.two_hosts`: calls to another host and arrays from and to it.
 
-Runs under the interpreter of the module that it is told to use; prints one JSON line per row.
+Runs under the interpreter of the module that it is told to use; prints one JSON line that says what
+that is, and one for each row.
 """
 
 import importlib
 import json
+import platform
 import sys
 import time
 
@@ -15,6 +17,8 @@ ray = importlib.import_module(module)
 ray.init(address)
 while far not in ray.cluster_resources():
     time.sleep(0.05)
+facts = {"version": ray.__version__, "python": platform.python_version()}
+print(json.dumps({"module": facts}), flush=True)
 ON = {"resources": {far: 0.001}}
 ARRAY = 100_000_000
 

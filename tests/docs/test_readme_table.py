@@ -40,6 +40,19 @@ def test_the_readme_shows_the_newest_committed_results() -> None:
     assert readme_table.between(readme) == expected, "run `make bench-table`"
 
 
+def test_the_readme_shows_the_newest_committed_results_of_two_hosts() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    marks = readme_table.BEGIN_HOSTS, readme_table.END_HOSTS
+    expected = readme_table.render_hosts(readme_table.newest_of_hosts())
+    assert readme_table.between(readme, *marks) == expected, "run `make bench-table`"
+
+
+def test_a_row_of_two_hosts_has_both_figures_and_their_ratio() -> None:
+    rows = [{"row": "calls", "ray": 500.0, "ray_on_dask": 2000.0}, {"row": "x", "ray_on_dask": 2.0}]
+    lines = readme_table.render_hosts({**document(suite="two hosts"), "rows": rows}).splitlines()
+    assert lines[4:] == ["| calls | 500 | 2,000 | 4.0 |", "| x | - | 2.00 | - |"]
+
+
 def test_a_row_has_every_module_with_ray_and_the_project_first() -> None:
     lines = readme_table.render(document()).splitlines()
     assert lines[0].startswith("2026-01-02, 2 cores of a processor")
@@ -69,11 +82,15 @@ def test_the_newest_results_are_chosen_that_git_knows_and_no_quick_ones(tmp_path
     for name, made in {
         "old": document("2026-01-01"), "new": document("2026-01-02"),
         "quick": document("2026-01-03", suite="quick"), "unknown": document("2026-01-04"),
+        "hosts": document("2026-01-05", suite="two hosts"),
     }.items():  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(made))
     assert readme_table.newest(tmp_path) is None
-    names = [f"{readme_table.FOLDER}/{name}.json" for name in ("old", "new", "quick")]
+    names = [f"{readme_table.FOLDER}/{name}.json" for name in ("old", "new", "quick", "hosts")]
     subprocess.run(["git", "add", *names], cwd=tmp_path, check=True)
     found = readme_table.newest(tmp_path)
     assert found is not None
     assert found["date"] == "2026-01-02"
+    hosts = readme_table.newest_of_hosts(tmp_path)
+    assert hosts is not None
+    assert hosts["date"] == "2026-01-05"
