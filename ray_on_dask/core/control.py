@@ -35,8 +35,9 @@ from ray_on_dask.wire import messages as m
 
 #: Seconds after its end in which a process's last messages may still come in on other lines.
 LAPSE = 1.0
-#: Seconds in which those have their copies ready to whom a node that retires has handed objects.
-HANDED_OVER = 3.0
+#: Seconds in which those have their copies ready to whom a node that retires has handed objects;
+#: and where all that it had was elsewhere before it went, for what came in the last moment.
+HANDED_OVER, LAST_MOMENT = 3.0, 0.5
 
 
 Out = list[Any]
@@ -60,8 +61,8 @@ class ControlStore:
         self.directory = Directory(make_error)
         self.copies = Copies()
         self.gateways = Gateways(self)
-        #: Nodes that are about to go, and whose objects are on their way to others.
-        self.retiring: set[str] = set()
+        #: {node that is about to go, its objects are on their way to others: seconds for the rest}.
+        self.retiring: dict[str, float] = {}
         #: {such a node that is gone: when what it has not handed over is lost, why}.
         self.leaving: dict[str, tuple[float, str]] = {}
         self.shunned = Shunned(self.leases)
@@ -188,8 +189,7 @@ class ControlStore:
         out += self.actors.node_lost(name, now, reason)
         # Last: by then owners know what has become of actors and leases.
         if name in self.retiring:
-            self.retiring.discard(name)
-            self.leaving[name] = (now + HANDED_OVER, reason)
+            self.leaving[name] = (now + self.retiring.pop(name), reason)
         else:
             out += self._objects_lost(name, reason)
         return self._settle(out, now)

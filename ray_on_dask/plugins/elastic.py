@@ -137,7 +137,8 @@ class Elastic:
 
     async def objects_moved(self, keys: dict[str, list[str]]) -> None:
         """Dask has moved these keys of workers: return when they are objects elsewhere."""
-        await self.handing.arrived(keys)
+        names = {address: name for name, address in self.addresses.items()}
+        await self.handing.arrived({names.get(x, ""): theirs for x, theirs in keys.items()})
 
     def tick(self) -> None:
         """To be called each 100 ms or so."""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ray_on_dask.core.control import ControlStore
+from ray_on_dask.core.control import HANDED_OVER, LAST_MOMENT, ControlStore
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.wire import messages as m
 
@@ -53,7 +53,7 @@ class HandingOver:
         """Have Dask know every object of these nodes, those that are still to come at once."""
         waiting = []
         for node in nodes:
-            self.store.retiring.add(node)
+            self.store.retiring[node] = HANDED_OVER
             known = self._asked.setdefault(node, asyncio.Event())
             waiting.append(asyncio.ensure_future(known.wait()))
             self._dispatch([Send(node, m.HandOver(True))])
@@ -71,7 +71,7 @@ class HandingOver:
     def stays(self, node: str) -> None:
         """It does not go after all."""
         if node in self.store.retiring:
-            self.store.retiring.discard(node)
+            del self.store.retiring[node]
             self._dispatch([Send(node, m.HandOver(False))])
 
     async def arrived(self, moving: Mapping[str, list[str]]) -> None:
@@ -89,6 +89,8 @@ class HandingOver:
                 )  # fmt: skip
                 return
             await asyncio.sleep(max(LOOK, min(LOOK_MAX, len(lacking) / 4000)))
+        for node in self.store.retiring.keys() & moving.keys():
+            self.store.retiring[node] = LAST_MOMENT
 
     def _still_lacking(self, keys: dict[bytes, str]) -> dict[bytes, str]:
         staying = {

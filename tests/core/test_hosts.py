@@ -99,7 +99,7 @@ def test_a_copy_is_the_object_when_its_node_dies(store):
 def test_a_node_that_retires_has_a_moment_for_what_it_has_handed_over(store):
     """Dask has its keys elsewhere, and who has them is about to say so."""
     store.handle(OWNER, m.Promote(ID, m.Value(m.STORED, b"", at("b"))), 1.0)
-    store.retiring.add("b")
+    store.retiring["b"] = HANDED_OVER
     assert not said(store.node_down("b", "retired", 2.0), m.NodeLost)
     assert store.questions._about_holders("a1", id=ID, home="b")["coming"]
     store.handle("a2", m.Copied(ID, at("a2"), "b"), 2.5)

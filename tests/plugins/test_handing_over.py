@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ray_on_dask.core.control import ControlStore
+from ray_on_dask.core.control import HANDED_OVER, LAST_MOMENT, ControlStore
 from ray_on_dask.core.instructions import Send
 from ray_on_dask.core.members import NodeFacts
 from ray_on_dask.plugins import handing_over
@@ -50,7 +50,7 @@ def test_a_node_goes_when_nodes_that_stay_have_its_objects() -> None:
     async def main() -> None:
         store, keys = cluster("a", "b", "c"), dict(KEYS)
         handing = HandingOver(store, lambda out: None, keys.__contains__)
-        store.retiring |= {"a", "b"}
+        store.retiring |= {"a": HANDED_OVER, "b": HANDED_OVER}
         waiting = asyncio.ensure_future(handing.arrived({"a": [*KEYS, "other", "x-y"]}))
         await asyncio.sleep(0.05)
         (_, one), (second, _) = KEYS.items()
@@ -62,6 +62,7 @@ def test_a_node_goes_when_nodes_that_stay_have_its_objects() -> None:
         assert not waiting.done()
         del keys[second]  # it is garbage by now
         await asyncio.wait_for(waiting, 5)
+        assert store.retiring == {"a": LAST_MOMENT, "b": HANDED_OVER}
 
     asyncio.run(main())
 
