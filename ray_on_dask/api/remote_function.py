@@ -163,7 +163,7 @@ class RemoteFunction:
         if retries == 0:
             flags |= m.FLUSH
         return PreparedCall(
-            function, name, returns, flags, retries, session.submitting.class_of(spec),
+            function, name, returns, flags, retries, session.submitting.class_of(spec, name),
             max(0, options.get("_generator_backpressure_num_objects") or 0),
             exceptions if isinstance(exceptions, bool) else tuple(exceptions), captures, group,
             self._pickled[1] if self._pickled is not None else (),

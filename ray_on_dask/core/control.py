@@ -253,12 +253,13 @@ class ControlStore:
         if refusal:
             return [i.Send(sender, m.LeaseFailed(msg.class_id, refusal))]
         home = self.node_of(sender)
-        return list(
-            self.leases.demand(
-                sender, msg.class_id, msg.wanted, now, spec=msg.spec, home=home,
-                urgent=msg.urgent, locality=msg.locality or None,
-            )
+        out = self.leases.demand(
+            sender, msg.class_id, msg.wanted, now, spec=msg.spec, home=home,
+            urgent=msg.urgent, locality=msg.locality or None,
         )  # fmt: skip
+        if msg.names and (sender, msg.class_id) in self.leases.demands:
+            self.leases.demands[sender, msg.class_id].names = msg.names
+        return list(out)
 
     def _grant(self, lease: ls.Lease, now: float) -> Out:
         if lease.demand.lifetime is not None:
@@ -342,7 +343,7 @@ class ControlStore:
             actor = self.actors.job_of(bytes.fromhex(owner[6:]))
             job = self.jobs.get(actor) if actor is not None else None
             owner = job.driver if job is not None else ""
-        text = f"{demand.spec.name or 'A task'} cannot be scheduled on this cluster: {what.text}."
+        text = f"{demand.what or 'A task'} cannot be scheduled on this cluster: {what.text}."
         if not what.fail:
             text += " It waits for a node that has what it needs."
         if what.fail and demand.lifetime is not None:
@@ -351,7 +352,7 @@ class ControlStore:
         if what.fail:
             error = self.make_error("TaskUnschedulableError", {"message": text})
             return [i.Send(owner, m.LeaseFailed(demand.key[1], error))]
-        return [i.Send(owner, m.Infeasible(demand.spec.name, text))]
+        return [i.Send(owner, m.Infeasible(demand.what, text))]
 
     # -- the rest ---------------------------------------------------------------------------------
 

@@ -55,6 +55,13 @@ class Demand:
     checked_at: int = -1
     infeasible: bool = False
     warned: bool = False
+    #: Functions whose tasks these are.
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def what(self) -> str:
+        """What is to run, for people; "" if nobody has said."""
+        return self.spec.name or ", ".join(self.names)
 
     @property
     def within(self) -> str:

@@ -68,7 +68,7 @@ def _purpose(lease: Lease | None, actor: dict[str, Any] | None) -> dict[str, Any
     if actor is not None:
         what, state = actor["class_name"], "actor"
     elif lease is not None:
-        what, state = lease.demand.spec.name, "blocked" if lease.lent else "leased"
+        what, state = lease.demand.what, "blocked" if lease.lent else "leased"
     else:
         what, state = "", "idle"
     return {
@@ -111,7 +111,7 @@ def demands(store: ControlStore, now: float) -> list[dict[str, Any]]:
     lacking = sorted(store.leases.lacking, key=lambda demand: demand.since)[:DEMANDS_MAX]
     return [
         {
-            "what": demand.spec.name or "task", "kind": _kind(demand),
+            "what": demand.what or "task", "kind": _kind(demand),
             "job": _job(store, demand), "wanted": demand.lacks, "granted": len(demand.leases),
             "resources": as_floats(demand.needs), "strategy": demand.spec.strategy,
             "seconds": max(0.0, now - demand.since), "urgent": demand.urgent,

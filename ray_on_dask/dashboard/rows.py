@@ -63,7 +63,7 @@ class Rows:
         """What waits, and why."""
         return [
             {
-                "what": "any" if x["what"] == x["kind"] else x["what"], "kind": x["kind"],
+                "what": x["what"], "kind": x["kind"],
                 "job": _job(x["job"]), "wanted": x["wanted"],
                 "granted": x["granted"], "resources": _quantities(x["resources"]),
                 "seconds": round(x["seconds"], 1), "why": x["why"],

@@ -17,6 +17,7 @@ from ray_on_dask.exceptions import LocalRayletDiedError, ObjectLostError, RaySys
 from ray_on_dask.plugins import _dask_compat_tasks as dask
 from ray_on_dask.runtime.guest import Guest, guest_of
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef
+from ray_on_dask.runtime.within import within
 from ray_on_dask.serialization import serialize, to_bytes
 from ray_on_dask.wire.messages import INLINE, STORED
 
@@ -69,7 +70,7 @@ async def read_ref(id: bytes, key: str) -> Any:
     try:
         while not arrived.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(arrived.wait(), LOOK_EVERY)
+                await within(LOOK_EVERY, arrived.wait())
             if guest.closing:
                 raise LocalRayletDiedError("The node that waited for the value was shut down.")
             if not dask.is_wanted(worker, key):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ray_on_dask.runtime.within import within
 from ray_on_dask.wire import messages as m
 
 #: Seconds for the control store to answer.
@@ -48,7 +49,7 @@ class Dialer:
         future = self._asked[number] = asyncio.get_running_loop().create_future()
         self._up(self.name, m.Ask(number, what, args))
         try:
-            return await asyncio.wait_for(future, ANSWER)
+            return await within(ANSWER, future)
         except asyncio.TimeoutError:
             raise OSError(f"the control store does not answer ({what})") from None
         finally:

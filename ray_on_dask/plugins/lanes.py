@@ -9,6 +9,7 @@ import msgspec
 
 from ray_on_dask.objectstore.store import Allocation
 from ray_on_dask.plugins.raw_stream import RawStream, can_be_raw
+from ray_on_dask.runtime.within import within
 from ray_on_dask.wire.chunks import Chunks, chunk
 
 #: Bytes of one range, and ranges asked for ahead of the one that comes.
@@ -46,15 +47,10 @@ async def lane_on(comm: Any, reader: str, silence: float) -> Lane:
 
 
 async def _answer(comm: Any, what: str, silence: float) -> Any:
-    # Not `wait_for`, which forgets that it was cancelled if the answer came in the same moment.
-    reading = asyncio.ensure_future(comm.read())
     try:
-        await asyncio.wait({reading}, timeout=silence)
-        if not reading.done():
-            raise ConnectionError(f"nothing came for {silence:g} s")
-        answer = reading.result()
-    finally:
-        reading.cancel()
+        answer = await within(silence, comm.read())
+    except asyncio.TimeoutError:
+        raise ConnectionError(f"nothing came for {silence:g} s") from None
     if not isinstance(answer, dict) or what not in answer:
         raise ConnectionError("that node does not hand objects out")
     return answer[what]

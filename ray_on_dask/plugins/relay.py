@@ -17,6 +17,7 @@ from ray_on_dask.core.link import Link
 from ray_on_dask.ids import new_process_name
 from ray_on_dask.plugins.line_end import LineEnd
 from ray_on_dask.plugins.link_wire import Wire, can_be_raw, wire_on
+from ray_on_dask.runtime.within import within
 from ray_on_dask.wire.relay_messages import Batch, Relay as Wanted
 
 logger = logging.getLogger("ray_on_dask")
@@ -135,7 +136,7 @@ class NodeLink:
                     "received": self.link.received, "raw": can_be_raw(comm), "reply": False,
                 }
             )  # fmt: skip
-            answer: dict[str, Any] = await asyncio.wait_for(comm.read(), CONNECT)
+            answer: dict[str, Any] = await within(CONNECT, comm.read())
         except (OSError, asyncio.TimeoutError):
             comm.abort()
             await asyncio.sleep(AGAIN)

@@ -13,6 +13,7 @@ from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.plugins.lanes import AHEAD, RANGE
 from ray_on_dask.plugins.transfer import Brought
+from ray_on_dask.runtime.within import within
 
 if TYPE_CHECKING:
     from ray_on_dask.plugins.copying import Copying
@@ -108,7 +109,7 @@ class Uploading:
 
 async def _answered(comm: Any) -> None:
     try:
-        answer = await asyncio.wait_for(comm.read(), SILENCE)
+        answer = await within(SILENCE, comm.read())
     except asyncio.TimeoutError:
         raise ConnectionError("the node does not answer") from None
     if answer.get("error"):

@@ -27,6 +27,8 @@ logger = logging.getLogger("ray_on_dask")
 LOOK_EVERY = 64
 #: Seconds to wait for word of how an executor died after its line went down.
 LOST_GRACE = 5.0
+#: Functions of a scheduling class that are named where its demand is shown.
+NAMES_MAX = 5
 
 
 class SubmittedTask(t.OwnedTask):
@@ -56,11 +58,14 @@ class Submitting:
         self.lines: dict[str, Channel] = {}
         self.classes: dict[m.SchedulingClass, int] = {}
         self.specs_sent: set[int] = set()
+        #: {class: names of tasks in it}, and how many the control store has been told.
+        self._names: dict[int, dict[str, None]] = {}
+        self._names_sent: dict[int, int] = {}
         self._down: dict[str, float] = {}
         self._since_look = 0
 
-    def class_of(self, spec: m.SchedulingClass) -> int:
-        """The number of a scheduling class; made when it is new."""
+    def class_of(self, spec: m.SchedulingClass, name: str) -> int:
+        """The number of a scheduling class, made when it is new; `name` is of one of its tasks."""
         identity = m.encode(spec)
         key = self.classes.get(identity)  # type: ignore[call-overload]
         if key is None:
@@ -68,6 +73,9 @@ class Submitting:
                 key = len(self.classes) + 1
                 self.tasks.add_class(key, spec, self.process.slots_for(spec.resources))
                 self.classes[identity] = key  # type: ignore[index]
+        names = self._names.setdefault(key, {})
+        if len(names) < NAMES_MAX:
+            names[name] = None
         return key
 
     # -- submitting ----------------------------------------------------------------------
@@ -143,7 +151,7 @@ class Submitting:
         owned.key = owned.call.key
         if near:
             spec = self.tasks.classes[owned.key].spec
-            owned.key = self.class_of(locality.class_near(spec, near))
+            owned.key = self.class_of(locality.class_near(spec, near), owned.call.name)
 
     def arrived(self, owned: SubmittedTask, entry: Entry) -> None:
         """A dependency of a task is there."""
@@ -209,7 +217,11 @@ class Submitting:
             self.specs_sent.add(demand.key)
             spec = self.tasks.classes[demand.key].spec
         near = {spec.near: locality.LARGE} if spec is not None and spec.near else {}
-        self.process.to_hub(m.Demand(demand.key, demand.wanted, spec, demand.urgent, near))
+        names: list[str] = []
+        if len(self._names[demand.key]) > self._names_sent.get(demand.key, 0):
+            names = list(self._names[demand.key])
+            self._names_sent[demand.key] = len(names)
+        self.process.to_hub(m.Demand(demand.key, demand.wanted, spec, demand.urgent, near, names))
 
     def flush(self) -> None:
         """Push all that can be pushed."""

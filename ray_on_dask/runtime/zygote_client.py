@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from ray_on_dask.runtime.within import within
 from ray_on_dask.runtime.zygote_launcher import (
     ZygoteStart,
     ZygoteStarted,
@@ -152,7 +153,7 @@ class ZygoteClient:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         try:
-            await asyncio.wait_for(self._gone.wait(), PATIENCE)
+            await within(PATIENCE, self._gone.wait())
         except asyncio.TimeoutError:
             self._disconnect()
         if self._process is not None:

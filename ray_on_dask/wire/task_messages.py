@@ -20,6 +20,8 @@ class Demand(msgspec.Struct, frozen=True, array_like=True, tag=10):
     urgent: bool = False
     #: {node: bytes of dependencies that lie there}.
     locality: dict[str, int] = {}
+    #: For people: functions whose tasks these are, some of them, where there are new ones.
+    names: list[str] = []
 
 
 class StartLease(msgspec.Struct, frozen=True, array_like=True, tag=11):

@@ -47,6 +47,16 @@ def test_what_waits_is_listed_with_the_reason(store: ControlStore) -> None:
     assert {x["job"] for x in found} == {1}
 
 
+def test_functions_that_share_a_class_are_named(store: ControlStore) -> None:
+    want(store, 1, 3, 0.0, GPU=1)
+    owner = "d" * 16
+    store.handle(owner, m.Demand(1, 3, names=["load"]), 0.5)
+    assert overview.demands(store, 1.0)[0]["what"] == "load"
+    store.handle(owner, m.Demand(1, 4, names=["load", "train"]), 0.5)
+    store.handle(owner, m.Demand(1, 5), 0.5)
+    assert overview.demands(store, 1.0)[0]["what"] == "load, train"
+
+
 def test_without_nodes_and_with_leaving_ones_the_reason_is_that(store: ControlStore) -> None:
     want(store, 1, 3, 0.0, CPU=1)
     store.leases.drain_node("n")

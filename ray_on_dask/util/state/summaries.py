@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from ray_on_dask.util.state import sources, task_sources
 from ray_on_dask.util.state.listing import S
+from ray_on_dask.util.state.records import ObjectState
 
 TIMEOUT = 30
 
@@ -47,15 +49,18 @@ def summarize_objects(
     """Numbers of objects by what makes them, and their size in all, in bytes and MB."""
     found = sources.objects(timeout)
     summary = _counts(found, lambda object: object.call_site, lambda object: object.task_status)
+    by_site: dict[str, list[ObjectState]] = {}
+    for object in found:
+        by_site.setdefault(object.call_site, []).append(object)
     for site, one in summary.items():
-        mine = [object for object in found if object.call_site == site]
+        mine = by_site[site]
         kinds = [object.reference_type for object in mine]
         one.update(
             total_objects=len(mine), total_size_mb=sum(x.object_size for x in mine) / 1e6,
             total_num_workers=len({x.owner for x in mine}),
             total_num_nodes=len({x.node_id for x in mine if x.node_id}),
             task_state_counts=one["state_counts"],
-            ref_type_counts={kind: kinds.count(kind) for kind in sorted({*kinds})},
+            ref_type_counts=dict(sorted(Counter(kinds).items())),
         )  # fmt: skip
     size = sum(object.object_size for object in found)
     return _cluster(
