@@ -11,10 +11,13 @@ from ray_on_dask.plugins._dask_compat import CLIENT
 def extend_adaptive_target(scheduler: Any, wanted: Callable[[], int]) -> None:
     """Have `cluster.adapt()` learn of at least so many workers."""
 
-    def adaptive_target(target_duration: Any = None) -> int:
-        return max(int(scheduler.adaptive_target(target_duration=target_duration)), wanted())
+    ask = scheduler.adaptive_target
 
-    scheduler.handlers["adaptive_target"] = adaptive_target
+    def adaptive_target(target_duration: Any = None) -> int:
+        return max(int(ask(target_duration=target_duration)), wanted())
+
+    # A call from afar, and what Dask's HTTP API asks within this process.
+    scheduler.adaptive_target = scheduler.handlers["adaptive_target"] = adaptive_target
 
 
 def around_retiring(
@@ -25,9 +28,12 @@ def around_retiring(
 ) -> None:
     """Do more when workers are retired.
 
+    Whoever asks for it, by a call or within this process (as Dask's HTTP API does).
     `prepare(addresses)` is awaited before, and `moved({address: keys})` when Dask has moved keys
     of ours that they had, before they go; `then(address, status)` is called for those that stay.
     """
+
+    retire = scheduler.retire_workers
 
     async def retire_workers(workers: Any = None, names: Any = None, **options: Any) -> Any:
         if names is not None:
@@ -42,11 +48,11 @@ def around_retiring(
         try:
             keys = {address: objects_at(scheduler, address) for address in going}
             if any(keys.values()):
-                moving = scheduler.retire_workers(workers=going, close_workers=False, remove=False)
+                moving = retire(workers=going, close_workers=False, remove=False)
                 going = list(await moving)
                 if going:
                     await moved({address: keys[address] for address in going})
-            gone = await scheduler.retire_workers(workers=going, **options)
+            gone = await retire(workers=going, **options)
             return gone
         finally:
             for address in set(going) - set(gone):
@@ -54,7 +60,7 @@ def around_retiring(
             for state in filter(None, map(scheduler.workers.get, workers)):
                 then(state.address, state.status.name)
 
-    scheduler.handlers["retire_workers"] = retire_workers
+    scheduler.retire_workers = scheduler.handlers["retire_workers"] = retire_workers
 
 
 def _stay(scheduler: Any, address: str) -> None:

@@ -31,8 +31,8 @@ UNREACHABLE, ABSENT = 30.0, 3.0
 COMING = 300.0
 #: Seconds between two tries, first and last; and where there is no room.
 PAUSE, PAUSE_MAX, NO_ROOM = 0.05, 0.5, 1.0
-#: Objects that are written to the store at a time of what Dask has brought.
-AT_ONCE = 2
+#: Objects whose keys Dask has moved here that are brought at a time: others are read as well.
+AT_ONCE = 4
 
 
 class Copying:
@@ -64,6 +64,10 @@ class Copying:
             If there is no room here.
         """
         brought = await self._find(id, at.node)
+        stored = self.node.store.objects.objects.get(id)
+        if stored is not None:  # it has come on another way meanwhile
+            self.give_back(brought.at)
+            return stored.at
         return self.take_in(id, brought, at.node)
 
     async def _find(self, id: bytes, home: str) -> Brought:
@@ -93,37 +97,31 @@ class Copying:
         self.node.up(self.node.name, m.Copied(id, stored.at, home))
         return stored.at
 
-    async def adopt(self, key: str, handle: Any, wanted: Callable[[], bool]) -> None:
-        """Move what Dask has brought here from the worker's memory to this node's store.
+    async def adopt(self, id: bytes, home: str, wanted: Callable[[], bool]) -> None:
+        """Bring an object whose key Dask has moved here, as when a worker retires.
 
-        As when a worker retires: Dask hands its keys over to others. Where there is no room it is
-        tried again for as long as it is `wanted`: nobody else may have it.
+        Where there is no room, or no way, it is tried again for as long as it is `wanted`: the
+        node that has it may be about to go.
         """
         complained = False
         while wanted():
             try:
                 async with self._adoptions:
-                    await self._adopt(key, handle)
+                    if id not in self.node.store.objects.objects:
+                        await self.fetch(id, m.Located(home, "", 0, 0))
                 return
             except LookupError:
                 return  # it was freed meanwhile
             except Exception as error:
                 if not complained:
-                    logger.warning("%s stays in the worker's memory for now: %s", key, error)
+                    logger.warning("object %s does not come here for now: %s", id.hex(), error)
                 complained = True
             await asyncio.sleep(NO_ROOM)
 
-    async def _adopt(self, key: str, handle: Any) -> None:
-        id = handle.id
-        if id not in self.node.store.objects.objects:
-            loop = asyncio.get_running_loop()
-            room = await loop.run_in_executor(None, self.reserve, len(handle.data))
-            await loop.run_in_executor(None, room.write_at, 0, handle.data)
-            if id in self.node.store.objects.objects:
-                self.give_back(room.located)
-            else:
-                self.take_in(id, Brought(room.located, key, handle.home), handle.home)
-        handle.at, handle.data = self.node.store.objects.objects[id].at, b""
+    def shared(self) -> list[Stored]:
+        """Objects here of which there may be copies elsewhere."""
+        objects = self.node.store.objects.objects
+        return [objects[id] for id in self._elsewhere if id in objects]
 
     def reserve(self, size: int) -> Allocation:
         """Room in this node's store, to be written by the node itself."""

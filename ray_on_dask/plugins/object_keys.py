@@ -51,7 +51,8 @@ class ObjectKeys:
         for stored in new:
             self._new[stored.id] = (stored, self._now())
         for id in gone:
-            if self._new.pop(id, None) is None and (key := self._known.pop(id, None)):
+            self._new.pop(id, None)
+            if key := self._known.pop(id, None):
                 self._gone.append(key)
         if self._timer is None and (self._new or self._gone):
             self._timer = asyncio.get_running_loop().call_later(self._age, self._flush)

@@ -137,18 +137,19 @@ class NodePlugin(WorkerPlugin):
         """A key of Dask's has changed its state; one of ours that is brought here is adopted."""
         if finish == "memory" and start in ("flight", "fetch"):
             handle = self.worker.data.get(key)
-            if isinstance(handle, StoredHandle) and handle.at is None:
+            if isinstance(handle, StoredHandle) and handle.home != self.node.name:
                 self._begin(self._adopt(key, handle))
 
     async def _adopt(self, key: Any, handle: StoredHandle) -> None:
         data = self.worker.data
-        await self.node.copying.adopt(str(key), handle, lambda: key in data)
-        if handle.at is not None and key in data:
-            data[key] = handle  # its size is another now
+        await self.node.copying.adopt(handle.id, handle.home, lambda: key in data)
+        handle.home = self.node.name
 
     def hand_over(self, leaving: bool) -> None:
         """The node is about to leave: Dask is to know all its objects, to move them elsewhere."""
         self._leaving = leaving
+        if leaving:  # of those that others have too Dask may have dropped the key here
+            self.keys.changed(self.node.copying.shared(), [])
         known = (lambda: self._begin(self._say_all_known())) if leaving else None
         self.keys.hurry(leaving, known)
 
@@ -164,7 +165,7 @@ class NodePlugin(WorkerPlugin):
     def announce(self, new: dict[str, Stored], gone: list[str]) -> None:
         """Let Dask know of keys, and of keys that are no more."""
         if new:
-            handles = {key: StoredHandle(x.at, b"", x.id) for key, x in new.items()}
+            handles = {key: StoredHandle(x.id, self.node.name) for key, x in new.items()}
             dask.add_data(self.worker, handles)
         sizes = {key: x.at.size for key, x in new.items()}
         if self.control is not None:

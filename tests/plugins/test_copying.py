@@ -17,8 +17,10 @@ from ray_on_dask.exceptions import ObjectStoreFullError
 from ray_on_dask.objectstore.store import Store
 from ray_on_dask.plugins import copying
 from ray_on_dask.plugins.copying import Copying
-from ray_on_dask.plugins.stored_handle import StoredHandle
+from ray_on_dask.plugins.transfer import Brought, NotThere
 from ray_on_dask.wire import messages as m
+
+ID = b"x" * 20
 
 
 def node(tmp_path: Path) -> Any:
@@ -67,51 +69,63 @@ def test_copies_that_come_at_once_have_room_of_one_store(
     copies.close()
 
 
-def test_what_dask_has_brought_is_taken_in_as_soon_as_there_is_room(
+def reads(copies: Copying, *outcomes: Exception | None) -> None:
+    """What comes of reading objects of other nodes: an error, or the object."""
+    left = iter(outcomes)
+
+    async def read(id: bytes, nodes: list[str]) -> Brought:
+        error = next(left)
+        if error is not None:
+            raise error
+        room = copies.reserve(5)
+        room.write_at(0, b"bytes")
+        return Brought(room.located, "f-1", nodes[0])
+
+    copies.reading.read = read  # type: ignore[method-assign]
+
+
+def test_an_object_whose_key_dask_has_moved_is_brought_as_soon_as_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that it is from is about to go: nobody else may have it."""
     monkeypatch.setattr(copying, "NO_ROOM", 0.01)
-    here = with_store(node(tmp_path))
-    handle = StoredHandle(None, b"bytes", b"x" * 20, "home")
-    tries = iter([ObjectStoreFullError("no room"), ObjectStoreFullError("no room"), None])
 
     async def main() -> None:
+        here = with_store(node(tmp_path))
         copies = Copying(here)
-        reserve = copies.reserve
-
-        def reserve_when_free(size: int) -> Any:
-            error = next(tries)
-            if error is not None:
-                raise error
-            return reserve(size)
-
-        monkeypatch.setattr(copies, "reserve", reserve_when_free)
-        await copies.adopt("f-1", handle, lambda: True)
+        full = ObjectStoreFullError("no room")
+        reads(copies, full, full, None, None)
+        await asyncio.wait_for(copies.adopt(ID, "home", lambda: True), 10)
         (copied,) = here.said
-        assert (copied.id, copied.home) == (handle.id, "home")
-        assert handle.at == copied.at and handle.data == b""
+        assert (copied.id, copied.home) == (ID, "home")
         assert Path(copied.at.segment).read_bytes()[copied.at.offset :].startswith(b"bytes")
+        assert [stored.id for stored in copies.shared()] == [ID]
+        await copies.adopt(ID, "home", lambda: True)
+        assert (await copies.fetch(ID, copied.at)) == copied.at, "it is here already"
+        assert len(here.said) == 1
         copies.close()
 
     asyncio.run(main())
 
 
-def test_what_dask_has_dropped_again_is_not_tried_for_ever(
+def test_what_dask_has_dropped_again_or_nobody_has_is_not_tried_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copying, "NO_ROOM", 0.01)
 
     async def main() -> None:
-        copies = Copying(with_store(node(tmp_path)))
+        here = with_store(node(tmp_path))
+        copies = Copying(here)
+        full = ObjectStoreFullError("no room")
+        reads(copies, full, full, NotThere("gone"))
 
-        def full(size: int) -> Any:
-            raise ObjectStoreFullError("no room")
+        async def ask(what: str, **args: Any) -> Any:
+            return {"nodes": [], "coming": False}
 
-        monkeypatch.setattr(copies, "reserve", full)
-        wanted = iter([True, True, False])
-        handle = StoredHandle(None, b"bytes", b"x" * 20, "home")
-        await asyncio.wait_for(copies.adopt("f-1", handle, lambda: next(wanted)), 10)
-        assert handle.at is None
+        here.dialer.ask = ask
+        wanted = iter([True, True, False, True])
+        await asyncio.wait_for(copies.adopt(ID, "home", lambda: next(wanted)), 10)
+        await asyncio.wait_for(copies.adopt(ID, "home", lambda: next(wanted)), 10)
+        assert not here.said
 
     asyncio.run(main())

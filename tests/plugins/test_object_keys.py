@@ -90,3 +90,17 @@ def test_a_node_that_leaves_announces_all_it_has_and_says_when_that_is_done() ->
         keys.close()
 
     asyncio.run(main())
+
+
+def test_a_key_that_is_announced_anew_is_released_with_its_object() -> None:
+    """As a node that is about to leave does: Dask may have dropped its own replica."""
+
+    def test(keys, said, clock):  # type: ignore[no-untyped-def]
+        keys.changed([stored(1)], [])
+        keys.flush(AGE)
+        keys.changed([stored(1)], [])
+        keys.changed([], [stored(1).id])
+        assert not keys.flush(2 * AGE)
+        assert said == [([stored(1).key], []), ([], [stored(1).key])]
+
+    with_keys(test)
