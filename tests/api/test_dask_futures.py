@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -24,21 +23,8 @@ from ray_on_dask.exceptions import (
 )
 from ray_on_dask.runtime import current
 
-# It lasts as long as this process: it is to be there before leaks are looked for.
-resource_tracker.ensure_running()
-
 pytestmark = pytest.mark.timeout(90)
 SIZES = pytest.mark.parametrize("size", [10, 200_000], ids=["small", "stored"])
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two workers, each a process with a node."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster:
-        yield cluster
-    gc.collect()
 
 
 @pytest.fixture

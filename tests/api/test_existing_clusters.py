@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,7 @@ from distributed import Client, LocalCluster
 
 import ray_on_dask as ray
 
-# It lasts as long as this process: it is to be there before leaks are looked for.
-resource_tracker.ensure_running()
-
 pytestmark = pytest.mark.timeout(90)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two workers of one thread each."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster:
-        yield cluster
-    gc.collect()
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_pages_show_what_there_is(ray_session: Start, until: Any, tmp_path: Any)
         return found if good else None
 
     found = until(shown)
+    assert found["demands"][0]["what"] == "fails"
     assert found["demands"][0]["why"] == "no node has it: CPU: 9 wanted, 2 on one node"
     assert found["groups"][0]["bundles"].startswith("1 disk @ 127.0.0.1")
     bars = {x["bar"].split()[-1]: x for x in found["resources"]}
