@@ -11,6 +11,7 @@ import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
 import threading
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ray_on_dask.runtime.executor import Executor
 
 SIGNAL: int = _signal.SIGUSR2
+#: Seconds after which a cancelled task that has not begun must have been over before.
+ON_ITS_WAY = 1.0
 _PACKAGE = __name__.partition(".")[0] + "."
 #: Modules that call the user's code.
 _CALLERS = (_PACKAGE + "runtime.execution", _PACKAGE + "runtime.yielding")
@@ -39,6 +42,8 @@ class Interrupts:
         self.executor = executor
         #: The running task that is to be interrupted, b"" if none.
         self.target = b""
+        #: Until when the target may be on its way into the main thread.
+        self._until = 0.0
         #: Tasks of this executor that were cancelled, for `is_canceled`.
         self.cancelled: set[bytes] = set()
 
@@ -57,7 +62,8 @@ class Interrupts:
             return
         running = executor.running
         if running is None or running.id != message.task:
-            self.target = message.task  # it may be on its way into the main thread
+            # It is over, or on its way into the main thread, which may have to wait for the lock.
+            self.target, self._until = message.task, monotonic() + ON_ITS_WAY
             return
         if message.recursive:
             executor.submitting.cancel_children(message.task, message.force)
@@ -84,7 +90,8 @@ class Interrupts:
     def again(self) -> None:
         """Try once more, if the last signal came at a moment that was not the task's."""
         if self.target and self.target != self.executor.current_task:
-            self.target = b""  # it was over before it was cancelled
+            if monotonic() > self._until:
+                self.target = b""  # it was over before it was cancelled
         elif self.target and threading.get_ident() != self.executor.main:
             self._signal()
 
