@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -119,6 +120,8 @@ class Driver:
 
 
 def kill(*pids: int) -> None:
-    """SIGKILL to all of them."""
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    """SIGKILL to all of them; the first must live, others may die with those before them."""
+    os.kill(pids[0], signal.SIGKILL)
+    for pid in pids[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
