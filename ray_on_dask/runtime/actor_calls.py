@@ -58,6 +58,10 @@ class CalledActor:
         #: The latest incarnation that this process has had killed: no calls go there any more.
         self.barred = -1
         self.line: Channel | None = None
+        #: Whether the line goes to another host, by way of the nodes; and news of the actor's end
+        #: that came while results may still be on that way.
+        self.far = False
+        self.ending: m.ActorState | None = None
         #: Calls not sent yet, and sent but not answered, in order.
         self.queue: deque[Call] = deque()
         self.aboard: dict[bytes, Call] = {}
@@ -279,6 +283,20 @@ class ActorCalls:
         actor = self.actors.get(message.actor)
         if actor is None or message.incarnation < actor.incarnation or actor.state == "DEAD":
             return
+        if not self._hears_out(actor, message):
+            self._enter(actor, message)
+
+    def _hears_out(self, actor: CalledActor, message: m.ActorState) -> bool:
+        """Whether what an actor of another host has said before its end may still come."""
+        if actor.ending is None and message.state == "DEAD" and actor.far and actor.aboard:
+            if actor.line is None:
+                return False
+            actor.ending = message
+            self.down[actor] = self.process.now()
+        return actor.ending is not None
+
+    def _enter(self, actor: CalledActor, message: m.ActorState) -> None:
+        """The actor is in this state now."""
         was_down = self.down.pop(actor, None) is not None
         if message.incarnation > actor.incarnation or message.state != "ALIVE" or was_down:
             self._leave_incarnation(actor, message)
@@ -328,7 +346,7 @@ class ActorCalls:
             return  # it has died again: word of it is on the way
         line.state_actor = actor
         line.state = actor
-        actor.line = line
+        actor.line, actor.far = line, not message.address
         actor.process = message.process
         self.send(actor)
 
@@ -338,12 +356,18 @@ class ActorCalls:
             actor = channel.state_actor
             if actor is not None and actor.line is channel:
                 actor.line = None
-                self.down[actor] = self.process.now()
+                if actor.ending is not None:
+                    self._enter(actor, actor.ending)
+                else:
+                    self.down[actor] = self.process.now()
 
     def look_after(self, now: float) -> None:
         """Ask of actors that have hung up and are not said to be dead: the way may be broken."""
         for actor, since in list(self.down.items()):
-            if actor.line is not None or actor.state != "ALIVE":
+            if actor.ending is not None:
+                if now - since > DOWN_GRACE:
+                    self._enter(actor, actor.ending)
+            elif actor.line is not None or actor.state != "ALIVE":
                 del self.down[actor]
             elif now - since > DOWN_GRACE:
                 self.down[actor] = now

@@ -61,16 +61,19 @@ class Handing:
         That is for a process that is about to end (not locked).
         """
         executor = self.executor
+        end = monotonic() + OWNER_PATIENCE
         with executor.lock:
             executor.flush_results()
             settled = not executor.asking.syncing
         if not settled:
             executor.asking.sync()
+        for channel in executor.reactor.channels():
+            channel.flush(max(0.0, end - monotonic()))
         with executor.lock:
             if not self._held:
                 return
             self._free = waiter = Waiter()
-        executor.reactor.wait(waiter, OWNER_PATIENCE)
+        executor.reactor.wait(waiter, max(0.0, end - monotonic()))
 
     def gone(self, task: bytes, made: m.Result | None = None) -> m.Result:
         """The result of a cancelled task; what it may have made is not sent after all."""

@@ -25,6 +25,9 @@ class Leaving:
 
         return [ray.put("made"), ray.put(bytes(200_000))]
 
+    def bulk(self) -> bytes:
+        return bytes(90_000)
+
     def leave(self) -> None:
         import ray_on_dask as ray
 
@@ -75,6 +78,20 @@ def test_a_caller_that_is_late_to_look_has_the_results(ray: Any) -> None:
         small, _ = ray.get(refs, timeout=20)
         assert ray.get(small, timeout=20) == "made"
     gc.collect()
+
+
+def test_many_bytes_of_results_arrive_at_a_caller_that_is_slow_to_read(ray: Any) -> None:
+    """More than sockets hold."""
+    maker = ray.remote(num_cpus=0)(Leaving).remote()
+    ray.get(maker.__ray_ready__.remote(), timeout=60)
+    made = [maker.bulk.remote() for _ in range(100)]
+    left = maker.leave.remote()
+    ray.wait([left], timeout=0.0)
+    with ray_lock():
+        sleep(2.5)
+    assert all(len(value) == 90_000 for value in ray.get(made, timeout=20))
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(left, timeout=20)
 
 
 def ray_lock() -> Any:

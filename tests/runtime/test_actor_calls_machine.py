@@ -106,11 +106,14 @@ class Process:
 class Calls(RuleBasedStateMachine):
     """One caller, one actor."""
 
-    @initialize(retries=st.sampled_from([0, 2, -1]), loose=st.booleans())
-    def begin(self, retries: int, loose: bool) -> None:
+    @initialize(retries=st.sampled_from([0, 2, -1]), loose=st.booleans(), far=st.booleans())
+    def begin(self, retries: int, loose: bool, far: bool) -> None:
+        self.address = "" if far else "address"
         self.process = Process()
         self.calls = ActorCalls(self.process)  # type: ignore[arg-type]
-        self.plan = MethodPlan(retries, False, loose, -1, None)
+        self.plan = MethodPlan(
+            None, b"f", 1, m.METHOD, "A.m", 0, "", retries, False, loose, -1, None
+        )  # fmt: skip
         self.loose = loose
         self.lines: list[Line] = []
         #: What each call gives, in the order of the calls.
@@ -141,7 +144,7 @@ class Calls(RuleBasedStateMachine):
     def tell(self, state: str, **facts: Any) -> None:
         self.state = state
         self.calls.on_actor_state(
-            None, m.ActorState(ACTOR, state, self.incarnation, "p", "address", **facts)
+            None, m.ActorState(ACTOR, state, self.incarnation, "p", self.address, **facts)
         )  # type: ignore[arg-type]
 
     @rule(late=st.booleans(), count=st.integers(1, 3))
@@ -191,7 +194,10 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def its_line_is_mended(self) -> None:
-        if self.calls.down:
+        if self.calls.actors[ACTOR].ending is not None:
+            self.calls.look_after(actor_calls.DOWN_GRACE + 1.0)
+            assert self.calls.actors[ACTOR].state == "DEAD"
+        elif self.calls.down:
             self.process.said.clear()
             self.calls.look_after(actor_calls.DOWN_GRACE + 1.0)
             assert [type(message) for message in self.process.said] == [m.WatchActor]
@@ -218,7 +224,7 @@ class Calls(RuleBasedStateMachine):
         before = (self.calls.actors[ACTOR].state, self.calls.actors[ACTOR].line)
         self.calls.on_actor_state(
             None,  # type: ignore[arg-type]
-            m.ActorState(ACTOR, "ALIVE", self.incarnation - 1, "p", "address"),
+            m.ActorState(ACTOR, "ALIVE", self.incarnation - 1, "p", self.address),
         )
         assert (self.calls.actors[ACTOR].state, self.calls.actors[ACTOR].line) == before
 
@@ -261,6 +267,22 @@ class Calls(RuleBasedStateMachine):
         actor = self.calls.actors[ACTOR]
         if actor.line is not None and not actor.aboard and actor.queue:
             assert actor.queue[0].missing or actor in self.calls._dirty
+
+
+def test_results_from_another_host_may_come_after_news_of_the_end() -> None:
+    """The news goes by the control store, and results by the nodes."""
+    machine = Calls()
+    machine.begin(0, False, True)
+    machine.it_lives(False)
+    machine.call(False, 3)
+    machine.its_process_dies(False)
+    machine.it_answers(1)
+    machine.stale_news_comes()
+    machine.it_answers(1)
+    machine.its_line_breaks()
+    assert [entry.kind for entry in machine.made] == [m.INLINE, m.INLINE, m.ERROR]
+    assert machine.calls.actors[ACTOR].state == "DEAD" and not machine.calls.down
+    machine.teardown()
 
 
 TestCalls = Calls.TestCase
