@@ -71,7 +71,7 @@ class Copying:
         return self.take_in(id, brought, at.node)
 
     async def _find(self, id: bytes, home: str) -> Brought:
-        since, pause, nodes = self.node.now(), PAUSE, [home]
+        since, pause, nodes, asked = self.node.now(), PAUSE, [home], {home}
         while True:
             try:
                 return await self.reading.read(id, nodes)
@@ -81,8 +81,10 @@ class Copying:
                 if not nodes and not found["coming"]:
                     raise LookupError("no node has it any more") from error
                 limit = ABSENT if isinstance(error, NotThere) else UNREACHABLE
-                if self.node.now() - since > (COMING if found["coming"] else limit):
+                late = self.node.now() - since > (COMING if found["coming"] else limit)
+                if late and asked.issuperset(nodes):  # to ask one may have taken long
                     raise
+                asked.update(nodes)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, PAUSE_MAX)
 

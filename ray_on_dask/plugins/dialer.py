@@ -74,17 +74,13 @@ class Dialer:
         LookupError
             If it is dead, or nobody may connect to it.
         """
-        address = self._addresses.get(node)
-        if address is not None:
-            try:
-                return await self.connect(address)
-            except OSError:
-                pass  # has it died, or is the way to it closed?
-        address = await self.ask("node_address", node=node)
-        if self._addresses.get(node) == address:
-            raise OSError(f"node {node} at {address} cannot be reached")
-        self._addresses[node] = str(address)
-        return await self.connect(str(address))
+        # Asked each time, for to connect to one that is dead takes seconds; comms are kept.
+        try:
+            self._addresses[node] = str(await self.ask("node_address", node=node))
+        except OSError:
+            if node not in self._addresses:
+                raise
+        return await self.connect(self._addresses[node])
 
 
 async def _no_way(address: str) -> Any:

@@ -60,6 +60,8 @@ class NodeStore:
         self._awaited: dict[bytes, set[str]] = {}
         #: {object that is being found elsewhere: processes that want to read it}.
         self._coming: dict[bytes, set[str]] = {}
+        #: {such an object: where it is, as who asked last had heard}.
+        self._sought: dict[bytes, m.Located] = {}
         #: {object pinned at another node of this host in our name: that node}.
         self._at_peer: dict[bytes, str] = {}
         #: {dead writer of objects that live: its process id}.
@@ -217,8 +219,10 @@ class NodeStore:
                 self._await_seal(process, id)
             elif id in self._coming:
                 self._coming[id].add(process)
+                self._sought[id] = at
             else:
                 self._coming[id] = {process}
+                self._sought[id] = at
                 task = asyncio.get_running_loop().create_task(self._bring(id, at))
                 self._tasks.add(task)  # the loop itself holds tasks weakly
                 task.add_done_callback(self._tasks.discard)
@@ -249,12 +253,11 @@ class NodeStore:
 
     async def _bring(self, id: bytes, at: m.Located) -> None:
         """Find an object of another node, and tell who waits for it."""
-        try:
-            value = await self._from_elsewhere(id, at)
-        except LookupError:
-            value = m.Value(m.FREED)  # nobody has it: its owner may make it again
-        except Exception as error:
-            value = self.lost(id, f"It could not be had from node {at.node}: {error}")
+        value = await self._had_from(id, at)
+        while value.kind != m.STORED and self._sought[id].node != at.node:
+            at = self._sought[id]  # somebody knows better by now
+            value = await self._had_from(id, at)
+        del self._sought[id]
         waiting = [x for x in self._coming.pop(id, ()) if x in self.node.lines]
         for process in waiting:
             if value.kind == m.STORED:
@@ -262,6 +265,14 @@ class NodeStore:
             self.send(process, m.Opened(id, value))
         if value.kind == m.STORED and id not in self.pins:
             self._unpinned([id])
+
+    async def _had_from(self, id: bytes, at: m.Located) -> m.Value:
+        try:
+            return await self._from_elsewhere(id, at)
+        except LookupError:
+            return m.Value(m.FREED)  # nobody has it: its owner may make it again
+        except Exception as error:
+            return self.lost(id, f"It could not be had from node {at.node}: {error}")
 
     async def _from_elsewhere(self, id: bytes, at: m.Located) -> m.Value:
         facts = await self.peers.facts(at.node)

@@ -141,13 +141,21 @@ def test_objects_of_a_node_that_is_retired_are_with_others_however_young_they_ar
         def make(i: int) -> Any:
             return np.full(300_000, i)
 
+        @ray.remote(num_cpus=0, scheduling_strategy=there)
+        class Owner:
+            def put(self) -> list[Any]:
+                self.refs = [ray.put(np.full(100_000, i)) for i in range(10)]
+                return self.refs
+
         control = cluster.scheduler.extensions["ray_on_dask"]
         leaving = [control.addresses[other]]
-        ray.get(make.remote(0), timeout=30)
+        owner = Owner.remote()
+        put = ray.get(owner.put.remote(), timeout=30)
         refs = [make.remote(i) for i in range(20)]
         assert ray.wait(refs, num_returns=20, timeout=30.0)[0] == refs
         assert client.retire_workers(leaving)
         assert [int(ray.get(ref, timeout=30)[0]) for ref in refs] == list(range(20))
+        assert [int(ray.get(ref, timeout=30)[0]) for ref in put] == list(range(10))
         ray.shutdown()
 
 

@@ -129,3 +129,28 @@ def test_what_dask_has_dropped_again_or_nobody_has_is_not_tried_for_ever(
         assert not here.said
 
     asyncio.run(main())
+
+
+def test_a_copy_is_read_also_when_it_took_long_to_find_the_home_dead(tmp_path: Path) -> None:
+    """To connect to a node that has just died may take all the time there is for a search."""
+
+    async def main() -> None:
+        here, clock = with_store(node(tmp_path)), [0.0]
+        here.now = lambda: clock[0]
+        copies = Copying(here)
+        room = copies.reserve(5).located
+
+        async def read(id: bytes, nodes: list[str]) -> Brought:
+            if nodes == ["home"]:
+                clock[0] += 60.0
+                raise NotThere("it is dead")
+            return Brought(room, "f-1", nodes[0])
+
+        async def ask(what: str, **args: Any) -> Any:
+            return {"nodes": ["other"], "coming": False}
+
+        copies.reading.read, here.dialer.ask = read, ask  # type: ignore[method-assign]
+        assert await asyncio.wait_for(copies.fetch(ID, m.Located("home", "", 0, 5)), 10) == room
+        copies.close()
+
+    asyncio.run(main())
