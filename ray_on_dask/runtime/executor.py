@@ -39,7 +39,6 @@ RESULTS_MAX = 100
 #: Tasks that take longer than this are not started while results wait to be sent.
 SHORT = 0.0005
 
-
 #: A task that has not begun: the line that it came on, its lease (0 for an actor's call), itself.
 Queued = tuple[Channel, int, m.Task]
 
@@ -348,6 +347,7 @@ class Executor(Process):
 
     def leave(self, end: SystemExit) -> None:
         """A task has called `sys.exit`."""
+        self.handing.finish()
         self.end(end.code if isinstance(end.code, int) else int(bool(end.code)), keep_page=True)
 
     def end(self, status: int, keep_page: bool = False) -> None:

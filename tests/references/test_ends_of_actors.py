@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from time import sleep
 from typing import Any
@@ -92,6 +93,26 @@ def test_many_bytes_of_results_arrive_at_a_caller_that_is_slow_to_read(ray: Any)
     assert all(len(value) == 90_000 for value in ray.get(made, timeout=20))
     with pytest.raises(ray.exceptions.ActorDiedError):
         ray.get(left, timeout=20)
+
+
+def test_tasks_that_exit_leave_what_others_have_returned_before(ray: Any) -> None:
+    @ray.remote
+    def make() -> Any:
+        return [ray.put("made")]
+
+    @ray.remote(max_retries=0)
+    def leave(at_once: bool) -> None:
+        if at_once:
+            sys.exit(0)
+
+    ray.get([make.remote() for _ in range(20)] + [leave.remote(False) for _ in range(20)])
+    made = [make.remote() for _ in range(10)]
+    left = [leave.remote(True) for _ in range(4)]
+    ray.wait(left, num_returns=1, timeout=0.0)
+    with ray_lock():
+        sleep(2.5)
+    for refs in ray.get(made, timeout=20):
+        assert ray.get(refs[0], timeout=20) == "made"
 
 
 def ray_lock() -> Any:
