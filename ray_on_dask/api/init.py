@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import sys
 import threading
-import uuid
 from typing import Any
 
-from ray_on_dask.api import packages, session as sessions
+from ray_on_dask.api import session as sessions
 from ray_on_dask.api.context import RayContext, address_info
-from ray_on_dask.api.environments import spelled
 from ray_on_dask.api.init_options import InitOptions
-from ray_on_dask.config import nbytes, setting
-from ray_on_dask.runtime import call_sites, ctrl_c, current
-from ray_on_dask.runtime.background import Terminal
-from ray_on_dask.runtime.driver import Driver
-from ray_on_dask.wire.messages import JobConfig
-
-#: Bytes that an owner keeps of tasks, unless the configuration says otherwise.
-LINEAGE = 256_000_000
+from ray_on_dask.runtime import current
 
 logger = logging.getLogger("ray_on_dask")
 
-#: Seconds for a session to come up.
-START_TIMEOUT = 60.0
 _lock = threading.RLock()
 #: The local head that this process has started, and the context that `init` returned.
 _head: Any = None
@@ -105,79 +92,30 @@ def _start(options: InitOptions) -> RayContext:
     global _head
     from ray_on_dask.runtime import joining
 
-    if options.starts_cluster:
-        _head = joining.start_head(options)
-        hub = _head.facts["hub"]
-    else:
-        hub, options.client, _head = joining.find_hub(options)
-    driver = None
+    begun = joining.begin_head(options) if options.starts_cluster else None
     try:
-        shows_errors = options.driver_mode != sessions_silent() and not imported_as_ray()
-        terminal = Terminal(options.log_to_driver, shows_errors)
-        driver = Driver(hub, job_config(options), terminal)
-        if imported_as_ray():
-            driver.references.log_unhandled()
-        driver.join(START_TIMEOUT)
-        packages.send(driver)
+        # What a driver is made of takes a fifth as long to import as the head needs to come up.
+        from ray_on_dask.api import connecting
+
+        if begun is not None:
+            _head = joining.wait_for_head(begun)
+            hub = _head.facts["hub"]
+        else:
+            hub, options.client, _head = joining.find_hub(options)
+        driver = connecting.connect(hub, options)
     except BaseException:
         if _head is not None:
             _head.stop()
             _head = None
+        elif begun is not None:
+            begun.kill()
+            begun.wait()
         raise
-    driver.interop = joining.make_interop(driver, options)
-    if driver.config.record_graph:
-        from ray_on_dask.graph.recorder import record
-
-        driver.recorder = record(driver)
-    if driver.config.record_sites:
-        call_sites.note(driver)
-    current.set_process(driver)
-    ctrl_c.guard(driver.reactor)
+    connecting.enter(driver, options)
     context = RayContext(address_info(driver))
     if options.configure_logging:
         _announce(context)
     return context
-
-
-def imported_as_ray() -> bool:
-    """Whether the program imports this package as ``ray``."""
-    drop_in = sys.modules.get("ray_on_dask.drop_in")
-    return drop_in is not None and drop_in.installed()
-
-
-def sessions_silent() -> int:
-    """The value of SILENT_MODE."""
-    from ray_on_dask.api.modes import SILENT_MODE
-
-    return SILENT_MODE
-
-
-def job_config(options: InitOptions) -> JobConfig:
-    """What executors take over from this driver."""
-    import json
-
-    paths = [os.path.abspath(path) if path else os.getcwd() for path in sys.path]
-    environment = options.runtime_env
-    packages.forget()
-    return JobConfig(
-        sys_path=list(dict.fromkeys(paths)), cwd=os.getcwd(),
-        namespace=options.namespace or str(uuid.uuid4()), log_to_driver=options.log_to_driver,
-        redirect_output=options.redirect_output, id_seed=options.object_id_seed,
-        runtime_env=spelled(environment or {}),
-        wait_milliseconds=options.wait_timeout_unit == "ms", entrypoint=" ".join(sys.argv),
-        logging=json.dumps(vars(options.logging_config)) if options.logging_config else "",
-        lineage_bytes=_lineage_bytes(options),
-        submission=os.environ.get("RAY_ON_DASK_SUBMISSION_ID", ""), alias=imported_as_ray(),
-        record_graph=options.record_graph or options.start_ray_local is True,
-        record_sites=call_sites.wanted(),
-    )  # fmt: skip
-
-
-def _lineage_bytes(options: InitOptions) -> int:
-    """Bytes that each owner may keep of tasks, 0 if lost objects are not to be made again."""
-    if not options.enable_object_reconstruction:
-        return 0
-    return nbytes(setting("lineage-memory", LINEAGE)) or 0
 
 
 def _announce(context: RayContext) -> None:
@@ -208,6 +146,8 @@ def shutdown(*, wait_for_processes: bool = True, _exiting_interpreter: bool = Fa
         head, _head = _head, None
         _context = None
         if process is not None and process.kind == "driver":
+            from ray_on_dask.runtime import ctrl_c
+
             process.close_reason = ""
             process.close()
             ctrl_c.unguard()

@@ -36,7 +36,7 @@ def start_head(
 
     given["object_store_memory"] = nbytes(given.pop("object_store_memory", None))
     options = InitOptions.parse("local", (), {"node_ip_address": host, **given})
-    head = joining.start_head(options, detached=True, port=port, redis_port=redis_port)
+    head = joining.start_detached_head(options, port, redis_port)
     assert head.process.stdout is not None
     head.process.stdout.close()
     return str(head.facts["address"]), head.process

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from typing import IO, Any
 
 from ray_on_dask.config import nbytes, setting
@@ -41,15 +40,33 @@ class Head:
             self.process.stdout.close()
 
 
-def start_head(
-    options: Any, detached: bool = False, port: int = 0, redis_port: int | None = None
-) -> Head:
-    """Start a local cluster; `RuntimeError` with its last words if it does not come up.
+def begin_head(options: Any) -> subprocess.Popen[bytes]:
+    """Start the process of a local cluster that ends with this one; see `wait_for_head`."""
+    return _spawn(head_config(options) | {"detached": False}, None)
 
-    A `detached` one does not end with this process.
+
+def wait_for_head(process: subprocess.Popen[bytes]) -> Head:
+    """The local cluster that has been begun; `RuntimeError` if it does not come up."""
+    return Head(process, _first_word(process))
+
+
+def start_detached_head(options: Any, port: int = 0, redis_port: int | None = None) -> Head:
+    """Start a local cluster that does not end with this process.
+
+    Raises
+    ------
+    RuntimeError
+        With its last words, if it does not come up.
     """
-    config = head_config(options) | {"detached": detached, "port": port}
+    config = head_config(options) | {"detached": True, "port": port}
     config["redis"]["port"] = redis_port or 0
+    # What a detached head's children inherit must not be a pipe of whoever has started it.
+    with tempfile.TemporaryFile() as words:
+        process = _spawn(config, words)
+        return Head(process, _first_word(process, words=words))
+
+
+def _spawn(config: dict[str, Any], words: IO[bytes] | None) -> subprocess.Popen[bytes]:
     start = (
         "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
         "from ray_on_dask.runtime.head import main; sys.exit(main())"
@@ -60,14 +77,11 @@ def start_head(
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if name in os.environ:
             environment[name] = os.environ[name]
-    # What a detached head's children inherit must not be a pipe of whoever has started it.
-    with tempfile.TemporaryFile() if detached else nullcontext() as words:
-        process = subprocess.Popen(
-            [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
-            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=words, start_new_session=True, env=environment,
-        )  # fmt: skip
-        return Head(process, _first_word(process, words=words))
+    return subprocess.Popen(
+        [sys.executable, "-c", start, json.dumps(sys.path), json.dumps(config)],
+        stdin=subprocess.PIPE if words is None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=words, start_new_session=True, env=environment,
+    )  # fmt: skip
 
 
 def _first_word(
@@ -93,12 +107,9 @@ def _first_word(
 
 def head_config(options: Any) -> dict[str, Any]:
     """What the head is told."""
-    import psutil
-
     count = options.num_cpus
     if count is None:
-        count = options.num_workers or setting("num-cpus")
-        count = count or len(os.sched_getaffinity(0)) or psutil.cpu_count()
+        count = options.num_workers or setting("num-cpus") or len(os.sched_getaffinity(0))
     resources = dict(options.resources or {})
     if options.num_custom_resource:
         resources["custom"] = options.num_custom_resource
@@ -111,7 +122,7 @@ def head_config(options: Any) -> dict[str, Any]:
         "session": {"started_by": os.getpid()},
         "redis": {
             "shards": options.num_redis_shards or 0,
-            "url": os.environ.get("RAY_ON_DASK_REDIS") or setting("redis") or "",
+            "url": os.environ.get("RAY_ON_DASK_REDIS") or setting("redis") or "", "port": 0,
         },
         "dashboard": {
             "include": options.include_dashboard is not False,
