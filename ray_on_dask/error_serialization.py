@@ -36,8 +36,11 @@ def dumps_error(err: BaseException, dumps: Callable[[Any], bytes] = _cloudpickle
     """
     try:
         pickled = dumps(err)
-    except Exception as reason:
-        pickled = pickle.dumps(_without_what_does_not_pickle(err, reason), protocol=5)
+    except Exception:
+        try:
+            pickled = _dumps_unchained(err, dumps)
+        except Exception as reason:
+            pickled = pickle.dumps(_without_what_does_not_pickle(err, reason), protocol=5)
     return pickle.dumps((_text(err), pickled), protocol=5)
 
 
@@ -64,6 +67,23 @@ def loads_error(
     if isinstance(error, RayTaskError):
         return error.as_instanceof_cause()
     return error if isinstance(error, Exception) else RayError(text)
+
+
+def _dumps_unchained(err: BaseException, dumps: Callable[[Any], bytes]) -> bytes:
+    """Pickle the error without what it was raised from, which its text tells of.
+
+    Exceptions do not pickle that by themselves, but they do once Dask is imported, whose tblib
+    sees to it; then one that does not pickle would take the others with it.
+    """
+    cause = getattr(err, "cause", None)
+    top = cause if isinstance(cause, BaseException) else err
+    chain = top.__cause__, top.__context__, top.__traceback__, top.__suppress_context__
+    top.__cause__ = top.__context__ = top.__traceback__ = None
+    try:
+        return dumps(err)
+    finally:
+        top.__cause__, top.__context__, top.__traceback__ = chain[:3]
+        top.__suppress_context__ = chain[3]
 
 
 def _text(err: BaseException) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 import threading
 from typing import Any
 
 import pytest
+from tblib.pickling_support import pickle_exception
 
 from ray_on_dask.error_serialization import dumps_error, loads_error
 from ray_on_dask.exceptions import (
@@ -103,7 +105,10 @@ def test_a_cause_that_does_not_pickle_arrives_as_text() -> None:
     assert got.function_name == "mod.f"
 
 
-def test_a_cause_that_cannot_be_made_again_arrives_as_text() -> None:
+def test_a_cause_that_cannot_be_made_again_arrives_as_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(copyreg.dispatch_table, NotReplayable, raising=False)  # tblib's, for Dask
     got = sent(task_error(NotReplayable(1, 2)))
     assert type(got) is UnserializableException
     assert "NotReplayable: two arguments" in str(got)
@@ -149,6 +154,21 @@ def test_a_group_arrives_with_what_is_in_it_and_notes_with_what_they_are_on() ->
     assert "ValueError: noted" in str(got) and "a note" in str(got)
     matched, rest = got.split(ValueError)
     assert matched is not None and rest is not None
+
+
+def test_what_an_error_was_raised_from_does_not_keep_it_from_arriving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a task uses Dask: its tblib pickles the chain of causes, too."""
+    for kind in (Importable, NotPicklable):
+        monkeypatch.setitem(copyreg.dispatch_table, kind, pickle_exception)
+    try:
+        raise Importable("outer") from NotPicklable()
+    except Importable as error:
+        inner = error.__cause__
+        got = sent(task_error(error))
+        assert error.__cause__ is inner
+    assert isinstance(got, Importable)
 
 
 def test_the_text_tells_the_whole_chain_of_causes_whatever_they_are() -> None:
