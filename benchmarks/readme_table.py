@@ -109,7 +109,7 @@ def render_hosts(document: Document | None) -> str:
     if document is None:
         return NO_FIGURES.replace("make bench`", "make bench-two-hosts`")
     head = [["between two hosts", ANCHOR, PROJECT, "÷ Ray"], ["---", "---:", "---:", "---:"]]
-    rows = [[cell.strip() for cell in two_hosts.cells(line)] for line in document["rows"]]
+    rows = map(two_hosts.cells, document["rows"])
     return f"{_origin(document)}\n\n{_table([*head, *rows])}"
 
 

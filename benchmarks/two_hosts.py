@@ -128,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ],
     }
     for line in document["rows"]:
-        print(" ".join(f"{cell:>12}" for cell in cells(line)))
+        title, *figured = cells(line)
+        print(f"{title:45}", *(f"{cell:>12}" for cell in figured))
     if options.output:
         Path(options.output).write_text(json.dumps(document, indent=1) + "\n")
 
@@ -137,7 +138,7 @@ def cells(line: dict[str, Any]) -> list[str]:
     """Give one row of a table: what it is, the figures, how many times Ray's the project's is."""
     ours, theirs = line.get(PROJECT), line.get(ANCHOR)
     ratio = f"{ours / theirs:.1f}" if ours and theirs else NOTHING
-    return [f"{line['row']:45}", *(_figure(x) for x in (theirs, ours)), ratio]
+    return [line["row"], *(_figure(x) for x in (theirs, ours)), ratio]
 
 
 def _figure(value: float | None) -> str:

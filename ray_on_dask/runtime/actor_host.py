@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ logger = logging.getLogger("ray_on_dask")
 
 #: Calls at once of an asynchronous actor that does not say.
 ASYNC_CALLS = 1000
+
+
+#: Calls a function with arguments and keyword arguments.
+Caller = Callable[[Callable[..., Any], Any, Any], Any]
 
 
 class ActorExit(BaseException):
@@ -184,8 +189,8 @@ class ActorHost:
 
     # -- one call --------------------------------------------------------------------------
 
-    def run(self, channel: Channel, task: m.Task) -> m.Result:
-        """Run a call in the main thread."""
+    def run(self, channel: Channel, task: m.Task, call: Caller) -> m.Result:
+        """Run a call of a plain method in the calling thread, by ``call(method, args, kwargs)``."""
         executor = self.executor
         start, wall = perf_counter(), time.time()
         try:
@@ -193,12 +198,12 @@ class ActorHost:
             kwargs: dict[str, Any] = {}
             if task.args.data or task.dependencies:
                 args, kwargs = arguments.unpack(executor, task)
-            value = executor.execution.call(self.method(task), args, kwargs)
+            value = call(self.method(task), args, kwargs)
             del args, kwargs
             values = executor.execution.values(task, value, channel.peer)
-            return self.done(task, values, start, wall)
+            return self._done(task, values, start, wall)
         except BaseException as error:
-            return self.failed(task, error, start, wall)
+            return self._failed(task, error, start, wall)
 
     def method(self, task: m.Task) -> Any:
         """The bound method that a call means."""
@@ -215,8 +220,7 @@ class ActorHost:
     def _terminate(self) -> None:
         raise ActorExit("__ray_terminate__ was called")
 
-    def done(self, task: m.Task, values: list[m.Value], start: float, wall: float) -> m.Result:
-        """A call has returned."""
+    def _done(self, task: m.Task, values: list[m.Value], start: float, wall: float) -> m.Result:
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, True)
         self.calls_done += 1
@@ -224,8 +228,7 @@ class ActorHost:
             self._checkpoints.after_call()
         return m.Result(task.id, m.DONE, values, seconds)
 
-    def failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
-        """A call has raised."""
+    def _failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, False)
         if isinstance(error, ActorExit | SystemExit):
@@ -281,11 +284,11 @@ class ActorHost:
                     values = await self._drive_async(channel, task, value)
                 else:
                     values = executor.execution.values(task, value, channel.peer)
-            result = self.done(task, values, start, wall)
+            result = self._done(task, values, start, wall)
         except asyncio.CancelledError:
             result = executor.handing.gone(task.id)
         except BaseException as error:
-            result = self.failed(task, error, start, wall)
+            result = self._failed(task, error, start, wall)
         finally:
             self._futures.pop(task.id, None)
         self._reply_in_batch(channel, result)

@@ -221,7 +221,7 @@ class Executor(Process):
         self.begin(task, 0)
         if task.dependencies or task.args.data:
             self.references.on_trial = []
-        result = self.host.run(channel, task)
+        result = self.host.run(channel, task, self.execution.call)
         if self.references.on_trial is not None:
             self.settle_trial()
         if task.id in self.interrupts.cancelled:

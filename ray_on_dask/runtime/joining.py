@@ -71,6 +71,8 @@ def _spawn(config: dict[str, Any], words: IO[bytes] | None) -> subprocess.Popen[
         "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
         "from ray_on_dask.runtime.head import main; sys.exit(main())"
     )
+    # Not before the others: setproctitle finds its place by the first variable, and executors
+    # set these anew.
     environment = {
         **os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     }  # fmt: skip

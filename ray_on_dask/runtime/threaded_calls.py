@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.runtime import arguments, current
+from ray_on_dask.runtime import current
 from ray_on_dask.runtime.replies import Replies, deliver
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
@@ -49,21 +47,9 @@ class ThreadedCalls:
         pool.submit(self._run, channel, task)
 
     def _run(self, channel: Channel, task: m.Task) -> None:
-        host = self.host
-        executor = host.executor
+        executor = self.host.executor
         current.call.set(task)
-        start, wall = perf_counter(), time.time()
-        try:
-            args: list[Any] = []
-            kwargs: dict[str, Any] = {}
-            if task.args.data or task.dependencies:
-                args, kwargs = arguments.unpack(executor, task)
-            value = host.method(task)(*args, **kwargs)
-            del args, kwargs
-            values = executor.execution.values(task, value, channel.peer)
-            result = host.done(task, values, start, wall)
-        except BaseException as error:
-            result = host.failed(task, error, start, wall)
+        result = self.host.run(channel, task, _call)
         if task.id in executor.interrupts.cancelled:
             executor.interrupts.cancelled.discard(task.id)
             result = executor.handing.gone(task.id, result)
@@ -96,3 +82,8 @@ class ThreadedCalls:
         """End the actor now if no call is left, else the last one does (under the lock)."""
         if self.idle:
             self._pools[""].submit(self.host.end)
+
+
+def _call(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call it as it is: only the main thread of a process can be interrupted."""
+    return method(*args, **kwargs)

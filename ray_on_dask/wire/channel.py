@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.wire.frames import FrameReader, pack_all
-from ray_on_dask.wire.messages import Message, encode
+from ray_on_dask.wire.frames import FrameReader, pack, pack_all
+from ray_on_dask.wire.messages import Message
 
 if TYPE_CHECKING:
     from ray_on_dask.wire.reactor import Reactor
@@ -102,8 +102,7 @@ class Channel:
 
     def send(self, message: object) -> None:
         """Send one message; dropped without a word if the line is down (`on_close` has told)."""
-        body = encode(message)
-        self.send_bytes(len(body).to_bytes(4, "little") + body)
+        self.send_bytes(pack(message))
 
     def send_all(self, messages: list[object]) -> None:
         """Send several messages in one write."""

@@ -35,8 +35,7 @@ class Waiter:
     def finish(self) -> None:
         """Wake the thread for good."""
         self.done = True
-        if self._sem is not None:
-            self.nudge()
+        self.nudge()
 
     def finished(self, _: object) -> None:
         """Likewise, as what is called when the one thing waited for is there."""
