@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import dask.dataframe as dd
@@ -100,17 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = switches.parse_args(arguments)
     if options.module == "ray":
         switches.error("this example is about a Dask cluster: it does not run on Ray")
-    cluster: Any = options.address or LocalCluster(
-        n_workers=1, threads_per_worker=options.num_cpus, dashboard_address="127.0.0.1:0"
-    )
-    with Client(cluster) as client:
-        ray.init(client)
+    with ExitStack() as ends:
+        cluster: Any = options.address or ends.enter_context(
+            LocalCluster(
+                n_workers=1, threads_per_worker=options.num_cpus, dashboard_address="127.0.0.1:0"
+            )
+        )
+        client = ends.enter_context(Client(cluster))
+        ends.enter_context(ray.init(client))
         start = time.perf_counter()
         counts, nodes = with_actors(client, options.partitions, options.actors)
         parallel = time.perf_counter() - start
-        ray.shutdown()
-    if not options.address:
-        cluster.close()
     start = time.perf_counter()
     here = dict(mistakes(Reader(examples()).read(images())).sort_index())
     serial = time.perf_counter() - start

@@ -186,12 +186,12 @@ class ActorClass:
                     self._pickled = pickle_function(self._cls)
                 finally:
                     self._pickling = False
-            self._session = session.session
             name = f"{self.__module__}.{self._cls.__qualname__}"
             with session.lock:
                 for ref in self._pickled[1]:
                     session.references.promote(ref)
             self._function = session.functions.define(name, self._pickled[0])
+            self._session = session.session  # at the end: other threads go by it
         assert self._pickled is not None
         return self._function, *self._pickled
 

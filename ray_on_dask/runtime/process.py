@@ -192,7 +192,8 @@ class Process:
         if self._interop is None:
             from ray_on_dask.runtime.dask_interop import DaskInterop
 
-            self._interop = DaskInterop(self)
+            with self.lock:  # one for all threads: it knows which futures have refs
+                self._interop = self._interop or DaskInterop(self)
         return self._interop
 
     @interop.setter

@@ -7,6 +7,7 @@ is reused the moment it is dropped, while its pages are warm.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class Storing:
         self.room = WaitForRoom(process)
         self.unheard = Unheard(process)
         self._store: Store | None = None
+        #: Threads may need it first at the same time: only one of them may make the store.
+        self._making = threading.Lock()
         #: Own objects that the node does not know, with the time when they were written.
         self._unsealed: dict[bytes, tuple[Entry, float]] = {}
         #: {node: objects there that nobody can reach}.
@@ -75,12 +78,18 @@ class Storing:
     def store(self) -> Store:
         """This process's part of the node's store."""
         if self._store is None:
-            process = self.process
-            self._store = Store(
-                self.directory, process.name, process.node, self.capacity, self.room.wait
-            )
-            self.process.reactor.wake()  # there is something to look after from now on
+            self._make_store()
+        assert self._store is not None
         return self._store
+
+    def _make_store(self) -> None:
+        process = self.process
+        with self._making:
+            if self._store is None:
+                self._store = Store(
+                    self.directory, process.name, process.node, self.capacity, self.room.wait
+                )
+        process.reactor.wake()  # there is something to look after from now on
 
     @property
     def active(self) -> bool:
