@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray_on_dask.api import session as sessions
+from ray_on_dask.runtime.object_ref import ObjectRef
 
 
 def free(object_refs: Any, local_only: bool = False) -> None:
@@ -16,14 +17,24 @@ def free(object_refs: Any, local_only: bool = False) -> None:
     Parameters
     ----------
     object_refs : ObjectRef or list of ObjectRef
+        Values that are not there yet, and errors, stay.
     local_only : bool
-        Accepted; a value has one copy.
+        Accepted; copies on other nodes go as well.
+
+    Raises
+    ------
+    TypeError
+        For anything else than refs.
     """
     refs = object_refs if isinstance(object_refs, list) else [object_refs]
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"free takes an ObjectRef or a list of them, not {type(ref)}")
     session = sessions.running_session()
     if session is not None:
-        session.references.free(refs)
-        session.send_out()
+        from ray_on_dask.runtime import freeing
+
+        freeing.free(session, refs)
 
 
 def memory_summary(

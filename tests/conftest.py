@@ -123,7 +123,10 @@ class Footprint:
             f"process {pid}: {text}" for pid, text in self.processes.items()
             if pid not in before.processes
         ]  # fmt: skip
-        found += [f"directory {path}" for path in sorted(self.directories - before.directories)]
+        found += [
+            f"directory {path}: {', '.join(files(path))}"
+            for path in sorted(self.directories - before.directories)
+        ]  # fmt: skip
         found += [
             f"descriptor {fd}: {target}" for fd, target in self.descriptors.items()
             if before.descriptors.get(fd) != target
@@ -158,6 +161,10 @@ def command(pid: int) -> str:
 def session_directories() -> Iterator[str]:
     for root in Path(tempfile.gettempdir()).glob("ray_on_dask-*"):
         yield from map(str, root.iterdir())
+
+
+def files(directory: str) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in Path(directory).rglob("*"))
 
 
 def dead_shared_memory() -> Iterator[str]:

@@ -52,7 +52,9 @@ def get(
         if entry.kind == INLINE:
             process = current.process
             if process is not None and entry.id.startswith(process.prefix):
-                return deserialize(entry.data)
+                data = entry.data
+                if entry.kind == INLINE:  # still: another thread may free or move it
+                    return deserialize(data)
     if isinstance(worker, int | float):
         raise TypeError(f"get(refs, {worker!r}): give the timeout by name, timeout={worker!r}")
     process = sessions.running_session()

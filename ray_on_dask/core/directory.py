@@ -164,18 +164,13 @@ class Directory:
         return [Send(owner, WaitingFor(ids)) for owner, ids in owners.items()]
 
     def free(self, message: FreeRefs) -> list[Instruction]:
-        """Free the values of these, whoever holds them; pending ones and errors stay."""
-        work = Work(forced=True)
+        """Free the values of these, whoever holds them; pending ones and errors stay.
+
+        The word of a value may be still on its way: it is freed then when it comes.
+        """
+        work = Work()
         for id in message.ids:
-            entry = self._table.entries.get(id)
-            if entry is None or entry.value is None:
-                continue
-            lost = entry.value.kind == PENDING and entry.value.at is not None
-            if lost or entry.value.kind in (INLINE, STORED):
-                self._table.clear(id, entry, work)
-                self._fill(id, entry, NO_VALUE, work)
-                if entry.owner not in self._dead:
-                    work.out.append(Send(entry.owner, Resolved(id, NO_VALUE)))
+            self._free(id, self._table.entry(id), message.seen, work)
         return self._table.finish(work)
 
     def process_lost(self, name: str) -> list[Instruction]:
@@ -235,6 +230,27 @@ class Directory:
         if value.kind == PENDING or value.kind == STORED:
             value = self._as_it_is(id, entry, value, work)
         self._table.fill(id, entry, value, work)
+        if entry.to_free:
+            entry.to_free = False
+            self._free(id, entry, self._table.to_free.pop(id), work)
+
+    def _free(self, id: bytes, entry: Entry, seen: bool, work: Work) -> None:
+        """Free a value; `seen` if there is one, whatever is known of it here."""
+        value = entry.value
+        if value is None:
+            entry.to_free = self._owner_of(id) not in self._dead
+        elif value.kind == PENDING and value.at is None:
+            entry.to_free = seen
+        elif value.kind in (INLINE, STORED, PENDING):
+            work.forced = True
+            self._table.clear(id, entry, work)
+            self._fill(id, entry, NO_VALUE, work)
+            if entry.owner not in self._dead:
+                work.out.append(Send(entry.owner, Resolved(id, NO_VALUE)))
+        if entry.to_free:
+            self._table.to_free[id] = seen or self._table.to_free.get(id, False)
+        else:
+            work.doubtful.append(id)
 
     def _as_it_is(self, id: bytes, entry: Entry, value: Value, work: Work) -> Value:
         """The value in the light of what has died: the same, lost, or an error."""
@@ -291,6 +307,10 @@ class Directory:
             entry = table.entries[id]
             self._fill(id, entry, table.clear(id, entry, work), work)
         table.pending.pop(owner, None)
+        for id in [i for i in table.to_free if self._owner_of(i) == owner]:
+            del table.to_free[id]
+            table.entries[id].to_free = False
+            work.doubtful.append(id)
         for id in [i for i in table.awaited if self._owner_of(i) == owner]:
             entry = table.entries[id]
             entry.owner = owner

@@ -30,7 +30,8 @@ class Entry:
     """What is known of one id."""
 
     __slots__ = (
-        "containers", "debts", "holders", "label", "owner", "subscribers", "value", "wanted",
+        "containers", "debts", "holders", "label", "owner", "subscribers", "to_free", "value",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +49,8 @@ class Entry:
         self.subscribers: dict[str, None] | None = None
         #: Somebody blocks on it (kept for a placeholder only).
         self.wanted = False
+        #: It was freed before the word of its value was here (`RefTable.to_free`).
+        self.to_free = False
 
 
 class Work:
@@ -78,6 +81,8 @@ class RefTable:
         self.subscriptions: dict[str, dict[bytes, None]] = {}
         #: Placeholders with subscribers.
         self.awaited: dict[bytes, None] = {}
+        #: {entry that was freed before the word of its value was here: whether that is certain}.
+        self.to_free: dict[bytes, bool] = {}
         self.placeholders = 0
         self.lost_nodes = Departed()
         #: Bytes of inline values and errors.
@@ -200,7 +205,7 @@ class RefTable:
                 self.tell(id, entry, NO_VALUE, work)
                 if len(id) == HANDLE_SIZE:
                     work.out.append(HandlesGone(id))
-            if not entry.debts and not entry.subscribers:
+            if not (entry.debts or entry.subscribers or entry.to_free):
                 del self.entries[id]
                 self.placeholders -= 1
 
@@ -227,9 +232,11 @@ class RefTable:
             for process in entry.subscribers or ():
                 assert id in self.subscriptions[process], id
             inline += len(value.data) if value else 0
+            assert entry.to_free == (id in self.to_free), id
+            assert not entry.to_free or value is None or value.kind == PENDING, id
         assert inline == self.inline_bytes
         assert self.placeholders == sum(e.value is None for e in self.entries.values())
-        assert set(containers) | set(holders) | set(debts) <= set(self.entries)
+        assert set(containers) | set(holders) | set(debts) | set(self.to_free) <= set(self.entries)
         self._validate_indexes()
 
     def _recount(self) -> tuple[Counter[bytes], Counter[bytes]]:
@@ -240,7 +247,8 @@ class RefTable:
     @staticmethod
     def _is_needed(entry: Entry) -> bool:
         """Whether a placeholder still stands for something."""
-        return bool(entry.holders or entry.debts or entry.containers or entry.subscribers)
+        counted = entry.holders or entry.debts or entry.containers
+        return bool(counted or entry.subscribers or entry.to_free)
 
     def _validate_indexes(self) -> None:
         values = [(i, e, e.value) for i, e in self.entries.items() if e.value is not None]

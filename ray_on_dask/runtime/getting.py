@@ -28,13 +28,10 @@ class Getting:
     def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
         """The value of one ref; raises what its task raised."""
         entry = ref._entry
-        if entry.kind != INLINE:
-            end = None if timeout is None else monotonic() + timeout
-            if entry.kind == PENDING:
-                self._block_for_one(entry, timeout)
-            if entry.kind != INLINE:
-                return self.value(entry, end)
-        return deserialize(entry.data)
+        end = None if timeout is None else monotonic() + timeout
+        if entry.kind == PENDING:
+            self._block_for_one(entry, timeout)
+        return self._read(entry, end)
 
     def get_many(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """The values of refs, in order; raises as soon as any of them has failed."""
@@ -54,12 +51,7 @@ class Getting:
                     self.value(entry)
         held = self._hold(refs, end)
         try:
-            return [
-                deserialize(ref._entry.data)
-                if ref._entry.kind == INLINE
-                else self.value(ref._entry, end)
-                for ref in refs
-            ]
+            return [self._read(ref._entry, end) for ref in refs]
         finally:
             if held:
                 self.process.storing.opening.release(held)
@@ -70,7 +62,7 @@ class Getting:
         entries = {
             ref._entry.id: ref._entry
             for ref in refs
-            if ref._entry.kind == STORED and opening.must_ask(ref._entry.data)
+            if ref._entry.kind == STORED and opening.must_ask_for(ref._entry)
         }
         if not entries:
             return []
@@ -87,19 +79,26 @@ class Getting:
                 return self.process.storing.load(entry, left)
             except Unreadable as unreadable:
                 self.process.recovery.unreadable(entry, unreadable)
-        if entry.kind == INLINE:
-            return deserialize(entry.data)
+        if entry.kind in (INLINE, STORED):
+            return self._read(entry, end)
         if entry.kind == ERROR:
             from ray_on_dask.error_serialization import loads_error
 
             if self.process.references.unhandled is not None:
                 self.process.references.unhandled.seen(entry)
-            raise loads_error(entry.data)
+            with self.process.lock:  # it may have become one at this moment
+                data = entry.data
+            raise loads_error(data)
         if entry.kind == FREED:
             from ray_on_dask.exceptions import ObjectFreedError
 
             raise ObjectFreedError(entry.id.hex(), "", "")
         raise AssertionError(f"entry {entry.id.hex()} is of no kind")
+
+    def _read(self, entry: Entry, end: float | None) -> Any:
+        """The value of an entry that is there."""
+        data = entry.data  # before the kind is looked at: another thread may free or move it
+        return deserialize(data) if entry.kind == INLINE else self.value(entry, end)
 
     # -- waiting -----------------------------------------------------------------------
 

@@ -95,6 +95,11 @@ class Opening:
         """Whether an object that was there when this process heard of it needs the node's leave."""
         return at.node != self.process.node or self.process.storing.store.pressed
 
+    def must_ask_for(self, entry: Entry) -> bool:
+        """Likewise for a stored object that may be freed or lost at this moment."""
+        at = entry.data
+        return isinstance(at, m.Located) and self.must_ask(at)
+
     def view(self, entry: Entry) -> Any:
         """A view of an object that needs nobody's leave, None for others (under the lock)."""
         if self.must_ask(entry.data):

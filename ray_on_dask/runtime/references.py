@@ -25,7 +25,6 @@ from ray_on_dask.wire.messages import (
     INLINE,
     PENDING,
     STORED,
-    FreeRefs,
     Hold,
     Promote,
     Release,
@@ -92,10 +91,11 @@ class References:
             ref = ref_to(entry)
             shared.ref = weak(ref)
             self.known[id] = entry
-            self._take_hold(entry, at_once)
+            self.take_hold(entry, at_once)
         return ref
 
-    def _take_hold(self, entry: Entry, at_once: bool = False) -> None:
+    def take_hold(self, entry: Entry, at_once: bool = False) -> None:
+        """Register a hold; `at_once`, or at the end of the running task if it is kept then."""
         if self.on_trial is not None and not at_once:
             self.on_trial.append(entry)
             return
@@ -168,7 +168,7 @@ class References:
             entry.tracked = True
             self.known[id] = entry
             if self.on_trial is None:
-                self._take_hold(entry)
+                self.take_hold(entry)
             else:
                 self.on_trial.append(entry)
         elif entry.kind == PENDING and not entry.owned:
@@ -297,7 +297,7 @@ class References:
         if entry is None:
             return
         if entry.owned:
-            if entry.kind == STORED and value.kind == FREED:
+            if entry.kind in (INLINE, STORED) and value.kind == FREED:
                 if value.at is None:
                     entry.kind, entry.data = FREED, b""
                 elif value.at == entry.data:
@@ -371,22 +371,6 @@ class References:
             shared.promoted = False
             shared.inner = []
             shared.keeps = None
-
-    def free(self, refs: list[ObjectRef[Any]]) -> None:
-        """Free the values at once, whoever holds refs to them (takes the lock)."""
-        with self.process.lock:
-            shared_ids = []
-            for ref in refs:
-                entry = ref._entry
-                self.make_known(ref)
-                if (entry.shared is not None and entry.shared.promoted) or not entry.owned:
-                    shared_ids.append(entry.id)
-                if entry.kind in (INLINE, STORED):
-                    if entry.kind == STORED and entry.owned:
-                        self.process.storing.free_now(entry)
-                    entry.kind, entry.data = FREED, b""
-            if shared_ids:
-                self.process.to_hub(FreeRefs(shared_ids))
 
     def validate(self) -> None:
         """Assert what must hold between any two calls."""

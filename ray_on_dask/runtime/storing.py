@@ -133,10 +133,12 @@ class Storing:
 
         data = entry.data
         try:
-            entry.data = self.store.write([data], len(data), at_once=True)
+            at = self.store.write([data], len(data), at_once=True)
         except ObjectStoreFullError:
             return
+        # In this order: threads that read without the lock go by the kind.
         entry.kind = m.STORED
+        entry.data = at
         entry.tracked = True
         self._unsealed[entry.id] = (entry, monotonic())
 

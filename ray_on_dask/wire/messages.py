@@ -244,6 +244,8 @@ class FreeRefs(msgspec.Struct, frozen=True, array_like=True, tag=49):
     """To directory: free the values of these now, whoever holds them (`internal.free`)."""
 
     ids: list[bytes]
+    #: Whether they have values for certain, also where the directory has not heard of it.
+    seen: bool = False
 
 
 # -- questions, logs, events -----------------------------------------------------------------

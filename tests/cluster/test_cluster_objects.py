@@ -103,7 +103,8 @@ def test_one_program_gives_the_same_on_clusters_of_all_kinds(kind: str) -> None:
         with Client(cluster, set_as_default=False) as client:  # it was left running
             assert client.submit(abs, -1).result(timeout=30) == 1
     gc.collect()
-    sweep(None, None)  # a `SubprocessCluster` kills its workers: the next session would do this
+    # A `SubprocessCluster` kills all that its workers have started: the next session would do this.
+    sweep(grace=0.0)
 
 
 def test_workers_that_come_late_are_used_and_those_that_are_retired_get_no_more() -> None:

@@ -25,8 +25,8 @@ class Holder:
 
 
 @ray.remote
-def make() -> np.ndarray:
-    return np.zeros(100_000)
+def make(length: int = 100_000) -> np.ndarray:
+    return np.zeros(length)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +75,15 @@ def test_the_command_prints_the_same(objects: Any, monkeypatch: pytest.MonkeyPat
     assert [row["object_id"] for row in listed] == [objects[0].hex()]
 
 
-def test_freed_by_a_borrower_it_is_gone_for_its_owner_too(objects: Any) -> None:
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_freed_by_a_borrower_it_is_gone_for_its_owner_too(objects: Any, length: int) -> None:
     """And for those that had it already: nobody reads what lies there by now."""
 
     @ray.remote
     def free_it(refs: list[Any]) -> None:
         free(refs)
 
-    ref = make.remote()
+    ref = make.remote(length)
     ray.wait([ref], timeout=60.0)
     ray.get(free_it.remote([ref]), timeout=60)
     with pytest.raises(ray.exceptions.ObjectFreedError):

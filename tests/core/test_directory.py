@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -246,6 +247,49 @@ def test_freed_values_are_gone_whoever_holds_them(directory):
     gone = [Send(B, m.Resolved(X, m.Value(m.FREED)))]
     assert directory.subscribe(B, m.Subscribe([X, Z])) == gone
     assert directory.resolve(A, m.Resolve(Z, inline())) == [Send(B, m.Resolved(Z, inline()))]
+
+
+def merged(*lines: list[Any]) -> Iterator[list[Any]]:
+    """All orders in which what is said on several lines may come in."""
+    if not any(lines):
+        yield []
+    for at, line in enumerate(lines):
+        if line:
+            for rest in merged(*lines[:at], line[1:], *lines[at + 1 :]):
+                yield [line[0], *rest]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("pending", [False, True])
+def test_what_a_borrower_frees_is_freed_whatever_comes_first(pending: bool, seen: bool) -> None:
+    value = m.Promote(X, PENDING if pending else stored())
+    owner = [(A, value), *([(A, m.Resolve(X, stored()))] if pending else [])]
+    borrower = [(B, m.Hold(X, B)), (B, m.FreeRefs([X], seen)), (B, m.Release([(X, 1)]))]
+    for order in merged(owner, borrower):
+        directory, out = Directory(make_error), []
+        for sender, message in order:
+            verb = {"FreeRefs": "free"}.get(type(message).__name__, type(message).__name__.lower())
+            handle = getattr(directory, verb)
+            alone = verb in ("hold", "free")
+            out += handle(message) if alone else handle(sender, message)
+            directory.validate()
+        told = directory.subscribe(C, m.Subscribe([X]))[0].message.value
+        if seen or not pending:
+            assert told.kind == m.FREED and freed("n1", X, forced=True) in out, order
+        out += directory.release(A, released(X))
+        directory.validate()
+        assert sum(isinstance(x.message, m.FreeObjects) for x in out) == 1, order
+        assert not any(directory.stats().values()), order
+
+
+def test_what_was_to_be_freed_and_never_comes_is_forgotten_with_its_owner(directory):
+    directory.hold(m.Hold(X, B))
+    directory.free(m.FreeRefs([X], seen=True))
+    directory.release(B, released(X))
+    assert directory.stats()["placeholders"] == 1
+    assert directory.process_lost(A) == []
+    assert directory.free(m.FreeRefs([X])) == []
+    assert not any(directory.stats().values())
 
 
 def test_what_is_not_where_it_should_be_is_made_again_by_its_owner(directory):
