@@ -190,6 +190,7 @@ def test_a_silent_node_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             async def silent(comm: Any) -> None:
                 await asyncio.sleep(60)
 
+            network.listeners["a"].stop()
             network.listeners["a"] = await listen("tcp://127.0.0.1:0", silent)
             assert (await network.reading.read(b"x", ["a", "b"])).source == "b"
 
