@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+import pytest_timeout
 
 #: Seconds in which all that a session had must be gone after its end.
 LIMIT = 5.0
@@ -50,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not str(item.path.relative_to(Path(__file__).parent)).startswith(DECISIONS):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS, reruns_delay=1))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A second try has the first one's limit of time: the timer ends with the first failure."""
+    if getattr(item, "execution_count", 1) > 1:
+        settings = pytest_timeout._get_item_settings(item)
+        if settings.timeout:
+            item.config.hook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
 def pytest_unconfigure() -> None:

@@ -98,8 +98,7 @@ class Reading:
             if about is None:
                 self._keep(node, lane)
                 raise NotThere("it is not in that node's store")
-            loop = asyncio.get_running_loop()
-            room = await loop.run_in_executor(None, self._reserve, about["size"])
+            room = await reserved(self._reserve, self._free, about["size"])
             try:
                 await lane.fill(room)
             except BaseException:
@@ -155,3 +154,26 @@ class Reading:
         """Hang up everywhere."""
         for node in list(self._idle):
             self.forget(node)
+
+
+async def reserved(
+    reserve: Callable[[int], Allocation], free: Callable[[Located], None], size: int
+) -> Allocation:
+    """Room for an object, reserved by a thread; it is given back if nobody waits for it any more.
+
+    Raises
+    ------
+    ObjectStoreFullError
+        If there is none.
+    """
+
+    def give_back(reserving: asyncio.Future[Allocation]) -> None:
+        if not reserving.cancelled() and reserving.exception() is None:
+            free(reserving.result().located)
+
+    reserving = asyncio.get_running_loop().run_in_executor(None, reserve, size)
+    try:
+        return await asyncio.shield(reserving)
+    except asyncio.CancelledError:
+        reserving.add_done_callback(give_back)
+        raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ray_on_dask.core.stored_objects import Stored
 from ray_on_dask.plugins import _dask_compat as dask
 from ray_on_dask.plugins.lanes import AHEAD, RANGE
-from ray_on_dask.plugins.transfer import Brought
+from ray_on_dask.plugins.transfer import Brought, reserved
 from ray_on_dask.runtime.within import within
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def receive(
     """A gateway hands over an object: take it into this node's store."""
     loop = asyncio.get_running_loop()
     try:
-        room = await loop.run_in_executor(None, copying.reserve, size)
+        room = await reserved(copying.reserve, copying.give_back, size)
     except Exception as error:
         await comm.write({"error": str(error)})
         return

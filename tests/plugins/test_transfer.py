@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -193,6 +194,31 @@ def test_a_silent_node_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             network.listeners["a"].stop()
             network.listeners["a"] = await listen("tcp://127.0.0.1:0", silent)
             assert (await network.reading.read(b"x", ["a", "b"])).source == "b"
+
+    asyncio.run(story())
+
+
+def test_a_reader_that_is_cancelled_while_it_gets_room_gives_it_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with net(tmp_path) as network:
+            store, go_on, began = network.nodes["r"].store, threading.Event(), threading.Event()
+
+            def late(size: int) -> Any:
+                began.set()
+                go_on.wait(30)
+                return store.reserve(size)
+
+            network.reading = Reading("r", network.dial, late, store.free)
+            network.nodes["a"].put(b"x", bytes(200_000))
+            reading = asyncio.ensure_future(network.reading.read(b"x", ["a"]))
+            await until(began.is_set)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            go_on.set()
+            await until(lambda: not network.nodes["a"].open)
+            await asyncio.sleep(0.2)  # for the thread
+            assert store.used == 0
 
     asyncio.run(story())
 
