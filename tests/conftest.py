@@ -33,6 +33,8 @@ DECISIONS = (
     "core", "wire", "references/test_references_machine.py", "test_style.py", "test_config.py",
 )  # fmt: skip
 
+FAILED = pytest.StashKey[bool]()
+
 _tmpdir: str | None = None
 
 
@@ -100,10 +102,31 @@ def validate_driver() -> None:
         current.process.validate()
 
 
+def has_session() -> bool:
+    current = sys.modules.get("ray_on_dask.runtime.current")
+    return current is not None and current.process is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture(autouse=True)
-def valid_driver() -> Iterator[None]:
-    """After each test, the state of the driver is consistent."""
+def valid_driver(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test, the state of the driver is consistent.
+
+    A session that a test has begun and not ended, since it failed, would be in the way of others.
+    """
+    there = has_session()
     yield
+    if request.node.stash.get(FAILED, False) and not there and has_session():
+        import ray_on_dask as ray
+
+        ray.shutdown()
     validate_driver()
 
 

@@ -83,8 +83,9 @@ class DaskInterop:
     # -- a ref of a Dask future ---------------------------------------------------------
 
     def ref_of_future(self, future: Any) -> ObjectRef[Any]:
-        """A ref to a Dask future's value, which is written to the store of the node that has it.
+        """A ref to a Dask future's value, which a Dask task writes to the store of a node.
 
+        That is the node that has the value, unless Dask finds it busy and moves it first.
         Errors and cancellations of the future are the ref's. As long as the ref lives, it is the
         same one for the same key.
         """
