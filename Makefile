@@ -28,7 +28,7 @@ $(PYTHON) -m venv $(1) >/dev/null 2>&1 || { \
 	$(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
 endef
 
-.PHONY: help venv demo test lint bench-quick bench bench-two-hosts bench-table clean
+.PHONY: help venv compiled demo test lint bench-quick bench bench-two-hosts bench-table clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,12 +49,16 @@ $(RAY_READY):
 	.venv-ray/bin/python -m pip install --quiet ray==$(RAY_VERSION) numpy psutil
 	@touch $@
 
-demo: $(READY)
+# Where PYTHONDONTWRITEBYTECODE is set, every process would compile all modules for itself.
+compiled: $(READY)
+	@$(BIN)/python -m compileall -q ray_on_dask
+
+demo: compiled
 	$(BIN)/python examples/digits_search.py
 	$(BIN)/python examples/stdlib_mapreduce.py
 	$(BIN)/python examples/parameter_server.py
 
-test: $(READY)
+test: compiled
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(READY)

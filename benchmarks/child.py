@@ -29,6 +29,11 @@ GRACE = 30.0
 #: What stands for the workload where all of them were done.
 END = "(end of the process)"
 ROOT = Path(__file__).resolve().parent.parent
+COMPILE = """
+import compileall, importlib.util, sys
+for place in importlib.util.find_spec(sys.argv[1]).submodule_search_locations:
+    compileall.compile_dir(place, quiet=2)
+"""
 
 Event = dict[str, Any]
 Seen = Callable[[Event], None]
@@ -40,6 +45,14 @@ class Module:
 
     name: str
     python: str
+
+
+    def compile(self) -> None:
+        """Have its bytecode written, as `pip install` does, and an editable install does not.
+
+        Where ``PYTHONDONTWRITEBYTECODE`` is set, each process would compile it for itself.
+        """
+        subprocess.run([self.python, "-c", COMPILE, self.name], cwd=ROOT, check=True)
 
 
 @dataclass

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {"suite": options.suite.name.lower(), "rounds": rounds, "seconds": seconds}
     run = Results(workloads, [module.name for module in options.python], settings)
     path = options.output or FOLDER / f"{options.name}.json"
+    for module in options.python:
+        module.compile()
     compare(options.python, run, batches(workloads, options.suite), path)
     _publish(run, path)
     return int(bool(run.errors) or any(line["met"] is False for line in run.lines()))
