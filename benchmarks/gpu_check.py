@@ -70,6 +70,14 @@ def side_by_side(begin: float) -> tuple[str, float, float]:
     return gpu.uuid(), start, time.time()
 
 
+def until_all_are_free() -> None:
+    """Wait for what earlier checks had: executors keep it for a moment after their last task."""
+    deadline = time.monotonic() + PATIENCE
+    while ray.available_resources().get("GPU", 0) < ray.cluster_resources()["GPU"]:
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.05)
+
+
 def check_ids() -> str:
     """Each id is one GPU, and each task sees its own alone."""
     count = int(ray.cluster_resources()["GPU"])
@@ -97,6 +105,7 @@ def check_halves() -> str:
 
 def check_freed() -> str:
     """An actor's memory is free again when it has ended."""
+    until_all_are_free()  # else two parts may be where they fit best, on one GPU each
     probe = Holder.remote(0)
     here, before = ray.get([probe.uuid.remote(), probe.free.remote()], timeout=PATIENCE)
     holder = Holder.remote(MEGABYTES)
