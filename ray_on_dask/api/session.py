@@ -21,7 +21,7 @@ def running_session() -> Any:
         current.require()
     from ray_on_dask.api.init import init
 
-    init()
+    init(ignore_reinit_error=True)  # another thread may begin it at the same time
     return current.process
 
 

@@ -75,7 +75,7 @@ async def read_ref(id: bytes, key: str) -> Any:
                 raise LocalRayletDiedError("The node that waited for the value was shut down.")
             if not dask.is_wanted(worker, key):
                 raise Reschedule  # nobody looks at it, unless somebody wants it again just now
-        return await loop.run_in_executor(None, guest.getting.value, ref._entry)
+        return await loop.run_in_executor(guest.readers, guest.getting.value, ref._entry)
     finally:
         del ref  # an error's traceback would keep it
 

@@ -46,6 +46,8 @@ class Gateways:
         line.executor = ""
         if store is None:
             raise LookupError("the control store is not up")
+        if line.closed:  # it was gone before it could be let in: nobody would tell of its end
+            raise LookupError("the gateway has hung up")
         store.gateways.up(facts, plugin.now())
         self.lines[facts.name] = line
         line.on_end = lambda: self._gone(facts.name)

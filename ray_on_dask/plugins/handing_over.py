@@ -57,12 +57,14 @@ class HandingOver:
             known = self._asked.setdefault(node, asyncio.Event())
             waiting.append(asyncio.ensure_future(known.wait()))
             self._dispatch([Send(node, m.HandOver(True))])
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=ANSWER)
-            for task in late:
+        try:
+            if waiting:
+                await asyncio.wait(waiting, timeout=ANSWER)
+        finally:
+            for task in waiting:
                 task.cancel()
-        for node in nodes:
-            self._asked.pop(node, None)
+            for node in nodes:
+                self._asked.pop(node, None)
 
     def _all_known(self, sender: str) -> None:
         if sender in self._asked:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import functools
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from ray_on_dask.runtime.output import MARK
 
@@ -81,7 +83,7 @@ class LogReader:
         if lines:
             self._send(self._name, lines)
             if self._path:
-                self._loop.run_in_executor(None, _append, self._path, lines)
+                self._loop.run_in_executor(_file_thread(), _append, self._path, lines)
 
     def close(self) -> None:
         """The end of the pipe: send the rest."""
@@ -95,6 +97,12 @@ class LogReader:
             self._take(self._rest)
             self._rest = ""
         self.flush()
+
+
+@functools.cache
+def _file_thread() -> ThreadPoolExecutor:
+    """The one thread that writes to files: of several, one might overtake another."""
+    return ThreadPoolExecutor(1, thread_name_prefix="ray_on_dask-logs")
 
 
 def _append(path: str, lines: list[str]) -> None:

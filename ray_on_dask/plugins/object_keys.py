@@ -8,11 +8,14 @@ can never overtake the registration that it is for.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from ray_on_dask.core.stored_objects import Stored
+
+logger = logging.getLogger("ray_on_dask")
 
 #: Seconds that an object must have lived to become a key.
 AGE = 0.2
@@ -83,7 +86,11 @@ class ObjectKeys:
         return bool(self._new or self._gone)
 
     def _flush(self) -> None:
-        more = self.flush(self._now())
+        try:
+            more = self.flush(self._now())
+        except Exception:  # what is left is to be announced nevertheless
+            logger.exception("Dask could not be told of objects")
+            more = bool(self._new or self._gone)
         self._timer = asyncio.get_running_loop().call_later(PAUSE, self._flush) if more else None
         if not more and self._then is not None:
             then, self._then = self._then, None

@@ -50,6 +50,8 @@ class NodeLink:
         self.heard = relay.now()
         #: The comm under the link, None while there is none.
         self.wire: Wire | None = None
+        #: The comm on which the other side has connected last.
+        self.newest: Any = None
         self._ping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -141,6 +143,9 @@ class NodeLink:
             comm.abort()
             await asyncio.sleep(AGAIN)
             return None
+        except asyncio.CancelledError:  # the link is given up
+            comm.abort()
+            raise
         if "error" in answer:
             comm.abort()
             raise LookupError(answer["error"])
@@ -148,6 +153,9 @@ class NodeLink:
 
     async def serve(self, comm: Any, theirs: int, raw: bool) -> None:
         """Read and write on a comm until it breaks; the other side has `theirs` of our records."""
+        if self.closed:  # given up while the two sides greeted each other
+            comm.abort()
+            return
         self.hang_up()
         self._carry_out(self.link.connected(theirs))
         self.wire = wire = wire_on(comm, raw, self._next, self._on_batch)
@@ -271,9 +279,11 @@ class Relay:
             await comm.write({"error": "this link has been given up"})
             return
         found.hang_up()
+        found.newest = comm
         raw = raw and can_be_raw(comm)
         await comm.write({"received": found.link.received, "raw": raw})
-        await found.serve(comm, received, raw)
+        if found.newest is comm:  # else the other side has connected once more meanwhile
+            await found.serve(comm, received, raw)
 
     def accept(self, end: Any) -> None:
         """The other side has opened a line: find the executor that it is for."""

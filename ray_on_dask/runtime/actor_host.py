@@ -69,6 +69,8 @@ class ActorHost:
         self._replies = Replies(executor)
         self._ready = False
         self._warned = False
+        #: Of the thread that ends the process: others that are to end it too stay here till then.
+        self._ending = threading.RLock()
         executor.served.last = max(executor.served.last, message.lease)
         job_environment.begin_lease(
             m.BeginLease(message.lease, "", m.SchedulingClass(message.spec.lifetime), message.gpus)
@@ -137,9 +139,8 @@ class ActorHost:
             self.executor.to_hub(m.ActorReady(self.id, self.incarnation, error))
             self.executor.send_out()
             self._ready = True
-            calls, self._calls = self._calls, deque()
-        for channel, task in calls:
-            self._dispatch(channel, task)
+            while self._calls:  # under the lock: calls that come now are behind these
+                self._dispatch(*self._calls.popleft())
         output.title(f"ray::{self.spec.class_name}")
 
     @property
@@ -345,22 +346,24 @@ class ActorHost:
     def leave(self, error: BaseException) -> None:
         """`exit_actor` or `sys.exit` in a call: the actor ends now."""
         executor = self.executor
-        self._hand_over()  # first: callers that know of the end wait for no results
-        with executor.lock:
+        with self._ending:
+            self._hand_over()  # first: callers that know of the end wait for no results
             reason = str(error) or "exit_actor() is called"
             if isinstance(error, SystemExit):
                 reason = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
-            executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
-        self.end()
+            with executor.lock:
+                executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
+            self.end()
 
     def end(self) -> None:
         """End this process as a program ends: what is registered at exit is done (not locked)."""
         import atexit
 
-        self._hand_over()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        self.executor.end(0)
+        with self._ending:
+            self._hand_over()
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            self.executor.end(0)
 
     def _hand_over(self) -> None:
         """Send the results that wait; return when callers hold the refs in them (not locked)."""

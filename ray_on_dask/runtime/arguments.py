@@ -149,8 +149,8 @@ def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
     if not task.dependencies:
         return args, kwargs
     opening = process.storing.opening
-    entries = process.storing.to_be_opened(task.dependencies)
-    held = opening.hold(entries, None) if entries else None
+    asked = process.storing.to_be_opened(task.dependencies)
+    held = opening.hold(process.storing.lent(asked), None) if asked else None
     try:
         return _load(process, task.dependencies, args, kwargs)
     finally:
@@ -161,8 +161,8 @@ def unpack(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
 async def unpack_on_loop(process: Process, task: Task) -> tuple[list[Any], dict[str, Any]]:
     """Likewise in an event loop, which goes on while the node is asked for what is stored."""
     opening = process.storing.opening
-    entries = process.storing.to_be_opened(task.dependencies) if task.dependencies else None
-    held = await opening.held(entries) if entries else None
+    asked = process.storing.to_be_opened(task.dependencies) if task.dependencies else None
+    held = await opening.held(process.storing.lent(asked)) if asked else None
     try:
         return unpack(process, task)
     finally:

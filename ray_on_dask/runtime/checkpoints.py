@@ -51,16 +51,18 @@ class ByInterval:
 
     def __init__(self, host: ActorHost) -> None:
         self.host = host
+        self._lock = threading.Lock()
         self._calls = 0
 
     def after_call(self) -> None:
         """A call has ended, and its result is not sent yet."""
-        self._calls += 1
-        if self._calls % self.host.spec.checkpoint_interval == 0:
-            try:
-                self._save()
-            except Exception as error:
-                report(self.host, "save", error)
+        with self._lock:  # of threads that end at once the later state is to be sent later
+            self._calls += 1
+            if self._calls % self.host.spec.checkpoint_interval == 0:
+                try:
+                    self._save()
+                except Exception as error:
+                    report(self.host, "save", error)
 
     def _save(self) -> None:
         instance = self.host.instance

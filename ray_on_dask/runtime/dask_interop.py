@@ -63,6 +63,7 @@ class DaskInterop:
         self._writes = itertools.count()
         #: {key of a Dask future: the ref to its value}, while there is one.
         self._refs: WeakValueDictionary[Any, ObjectRef[Any]] = WeakValueDictionary()
+        self._naming = threading.Lock()
 
     @property
     def client(self) -> Any:
@@ -91,16 +92,24 @@ class DaskInterop:
         """
         if not _is_future(future):
             raise TypeError(f"an ObjectRef or a Dask future is expected, not {type(future)}")
-        ref = self._refs.get(future.key)
-        if ref is not None and ref._entry.kind != ERROR:
-            return ref
         if future.client is None:
             future.bind_client(self.client)
         entry = Entry(self.process.task_ids.next() + PUT_INDEX)
-        entry.share().label = "dask"
-        ref = self._refs[future.key] = ref_to(entry)
+        with self._naming:
+            ref = self._refs.get(future.key)
+            if ref is not None and ref._entry.kind != ERROR:
+                return ref
+            entry.share().label = "dask"
+            ref = self._refs[future.key] = ref_to(entry)
         self.process.references.make_known(ref)
-        self._write(entry, future)
+        try:
+            self._write(entry, future)
+        except BaseException as error:  # another thread may have the ref by now
+            from ray_on_dask.error_serialization import dumps_error
+
+            with self.process.lock:
+                self.process.references.complete(entry, Value(ERROR, dumps_error(error)))
+            raise
         return ref
 
     @staticmethod

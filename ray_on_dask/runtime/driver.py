@@ -92,6 +92,7 @@ class Driver(Process):
         if not self.closing:
             self.close_reason = self.close_reason or self.node_died()
             self.reactor.closed = True
+            self.getting.session_over()
 
     # -- time ---------------------------------------------------------------------------
 

@@ -58,7 +58,8 @@ class Executor(Process):
         self.queue: deque[Queued] = deque()
         self.served = ServedLeases(self)
         self.lending = Lending(self)
-        self._idle: Waiter | None = None
+        #: What the main thread waits on for work: while it is there, that thread is in no task.
+        self.idle: Waiter | None = None
         self._results: list[m.Result] = []
         self._results_line: Channel | None = None
         self._results_since = 0.0
@@ -115,9 +116,9 @@ class Executor(Process):
         """An owner is gone: what it has queued here goes with it."""
         with self.lock:
             self.take_queued(lambda item: item[0] is channel)
-            lease = self.served.leases.get(self.running_lease)
-            if self.running is not None and lease is not None and lease.owner == channel.peer:
-                self.interrupts.cancel_running()
+            running, lease = self.running, self.served.leases.get(self.running_lease)
+            if running is not None and lease is not None and lease.owner == channel.peer:
+                self.interrupts.interrupt(running.id)
             self.handing.owner_down(channel.peer)
             if self.host is not None:
                 self.host.caller_gone(channel)
@@ -162,8 +163,8 @@ class Executor(Process):
 
     def nudge(self) -> None:
         """Have the main thread look around, if it waits for work."""
-        if self._idle is not None:
-            self._idle.finish()
+        if (waiter := self.idle) is not None:
+            waiter.finish()
 
     # -- the main thread ----------------------------------------------------------------------
 
@@ -185,16 +186,16 @@ class Executor(Process):
             return
         with self.lock:
             self.flush_results()
+            self.served.end_all()
             ends = self.retiring and self.may_end()
-            self._idle = waiter = Waiter()
             if self.queue or (self.host is not None and self.host.wants_main):
                 return
-            if self._hub_out:
-                self.send_out()
+            self.idle = waiter = Waiter()
+            self.send_out()
         if ends:
             self.end(0) if self.host is None else self.host.end()
         self.reactor.wait(waiter, 0.2 if self.retiring else None)
-        self._idle = None
+        self.idle = None
 
     def _run(self, channel: Channel, lease: int, task: m.Task) -> None:
         if self._results and (
@@ -279,15 +280,14 @@ class Executor(Process):
         limit = begun.spec.max_calls if begun is not None else 0
         if (
             task.flags & m.FLUSH
-            or lease in self.served.ending
+            or self.served.ending
             or limit
             or len(self._results) >= RESULTS_MAX
             or now - self._results_since > RESULTS_AGE
         ):
             with self.lock:
                 self.flush_results()
-                if lease in self.served.ending:
-                    self.served.end(lease)
+                self.served.end_all()
                 if limit:
                     self._count_call(task, lease, limit)
                 self.events.send(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +23,8 @@ class Getting:
 
     def __init__(self, process: Process):
         self.process = process
+        #: Futures that are not done yet.
+        self._futures: set[concurrent.futures.Future[Any]] = set()
 
     # -- get ------------------------------------------------------------------------
 
@@ -221,19 +224,37 @@ class Getting:
             self.process.call_back(lambda: self._settle(future, ref, uses))
 
         with self.process.lock:
+            if ref._entry.kind == PENDING and (self.process.closing or self.process.reactor.closed):
+                future.set_exception(self.process.why_closed())
+                return future
+            self._futures.add(future)
             self.process.references.when_ready(ref._entry, ready)
         self.process.flush()
         return future
 
+    def session_over(self) -> None:
+        """No value comes any more: fail the futures that wait for one, in the callback thread."""
+        with self.process.lock:
+            futures, self._futures = list(self._futures), set()
+            for future in futures:
+                try:
+                    self.process.call_back(functools.partial(self._fail, future))
+                except RuntimeError:  # the interpreter ends, and starts no threads any more
+                    self._fail(future)
+
+    def _fail(self, future: concurrent.futures.Future[Any]) -> None:
+        if not future.done():
+            future.set_exception(self.process.why_closed())
+
     def _settle(
         self, future: concurrent.futures.Future[Any], ref: ObjectRef[Any], uses: list[Use]
     ) -> None:
+        self._futures.discard(future)
         try:
-            value = self.value(ref._entry)
+            if not future.done():
+                future.set_result(self.value(ref._entry))
         except BaseException as error:
             future.set_exception(error)
-        else:
-            future.set_result(value)
         finally:
             if uses:
                 self.process.storing.opening.release(uses)

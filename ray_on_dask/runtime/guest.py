@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray_on_dask.ids import new_process_name
@@ -16,6 +17,8 @@ from ray_on_dask.runtime import current
 from ray_on_dask.runtime.process import Process
 from ray_on_dask.wire.messages import Hello
 
+#: Values that are read at a time for tasks that wait for refs.
+READERS = 8
 _lock = threading.Lock()
 
 
@@ -34,6 +37,9 @@ class Guest(Process):
         super().__init__(new_process_name(), node.hub_path)
         self.node = node.name
         self.storing.configure(node.directories.shm_dir, node.capacity)
+        #: Read values for the worker's event loop. Not its own threads: those have to be there for
+        #: what the node does meanwhile, as to make room for an object that such a read waits for.
+        self.readers = ThreadPoolExecutor(READERS, thread_name_prefix="ray_on_dask-read")
         self.hub.send(Hello(self.name, "guest", os.getpid()))
         current.guests.append(self)
         self.reactor.start()
@@ -43,6 +49,7 @@ class Guest(Process):
         if self in current.guests:
             current.guests.remove(self)
         super().close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
 
 
 def guest_of(node: Any) -> Guest:

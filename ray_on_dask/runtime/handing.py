@@ -76,12 +76,16 @@ class Handing:
         executor.reactor.wait(waiter, max(0.0, end - monotonic()))
 
     def gone(self, task: bytes, made: m.Result | None = None) -> m.Result:
-        """The result of a cancelled task; what it may have made is not sent after all."""
-        for at, value in enumerate(made.values if made is not None else ()):
-            if value.at is not None:
-                self.executor.to_hub(m.Unwanted(task + index_bytes(at), value.at))
-        for result in [x for x in self._held if x.startswith(task)]:
-            del self._held[result]
+        """The result of a cancelled task; what it may have made is not sent after all.
+
+        From the thread that ran it: this takes the lock.
+        """
+        with self.executor.lock:
+            for at, value in enumerate(made.values if made is not None else ()):
+                if value.at is not None:
+                    self.executor.to_hub(m.Unwanted(task + index_bytes(at), value.at))
+            for result in [x for x in self._held if x.startswith(task)]:
+                del self._held[result]
         return interrupts.gone(task)
 
     def owner_down(self, owner: str) -> None:

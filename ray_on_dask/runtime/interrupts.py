@@ -75,15 +75,16 @@ class Interrupts:
             executor.page.running = b""
             channel.flush(1.0)
             os._exit(1)
-        self.cancel_running()
+        self.interrupt(message.task)
 
-    def cancel_running(self) -> None:
-        """Interrupt the task that runs."""
-        self.target = self.executor.current_task
+    def interrupt(self, task: bytes) -> None:
+        """Interrupt a task that ran just now: this one alone, the next may have begun meanwhile."""
+        self.target = task
         self._signal()
 
     def _signal(self) -> None:
-        self.executor.lending.interrupt()
+        if self.target == self.executor.current_task:
+            self.executor.lending.interrupt()
         with contextlib.suppress(ProcessLookupError):
             _signal.pthread_kill(self.executor.main, SIGNAL)
 

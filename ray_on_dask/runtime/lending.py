@@ -77,5 +77,6 @@ class Lending:
 
     def interrupt(self) -> None:
         """Wake the main thread if it is blocked in `get` or `wait` of its task."""
-        if self._blocked_on is not None:
-            self._blocked_on.finish()
+        waiter = self._blocked_on
+        if waiter is not None:
+            waiter.finish()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 #: Entries of which the last ref has gone, and that somebody must be told of.
 dropped: deque[Entry] = deque()
+_sharing = threading.Lock()
 
 
 class Shared:
@@ -77,9 +79,12 @@ class Entry:
         self.shared: Shared | None = None
 
     def share(self) -> Shared:
-        """The shared part, made when it is first needed."""
+        """The shared part, made when it is first needed: one, from whatever thread."""
         if self.shared is None:
-            self.shared = Shared()
+            new = Shared()  # first: nothing that the garbage collector calls is to find it locked
+            with _sharing:
+                if self.shared is None:
+                    self.shared = new
         return self.shared
 
 
@@ -243,6 +248,27 @@ def ref_to(entry: Entry) -> ObjectRef[Any]:
     ref: ObjectRef[Any] = object.__new__(ObjectRef)
     ref._entry = entry
     return ref
+
+
+def came_back(entry: Entry) -> bool:
+    """Whether the ref of a dropped entry lives (under the lock): then it is as it was before.
+
+    `__del__` is Python code, so another thread may find the ref by its id while that runs, and
+    keep it. It is not called again; from then on the weak reference tells of the end.
+    """
+    shared = entry.shared
+    ref = shared.ref() if shared is not None and shared.ref is not None else None
+    if shared is None or ref is None:
+        return False
+    entry.alive = True
+    shared.ref = weak(ref, lambda _: _gone(entry))
+    return True
+
+
+def _gone(entry: Entry) -> None:
+    entry.alive = False
+    if entry.tracked:
+        dropped.append(entry)
 
 
 def restore(id: bytes) -> ObjectRef[Any]:

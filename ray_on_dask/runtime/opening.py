@@ -18,7 +18,6 @@ are: what somebody may read once more is no reason to keep it in memory.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,6 @@ from ray_on_dask.wire.reactor import Waiter
 if TYPE_CHECKING:
     from ray_on_dask.runtime.process import Process
 
-#: References to a view that no thread is reading: its entry's, and getrefcount's own.
-_IDLE = 2
 #: Closed views of one object that are looked through for dead ones from so many on.
 _PRUNE = 8
 #: Ids of freed objects that are remembered.
@@ -86,8 +83,8 @@ class Opening:
         self._closed: list[bytes] = []
         #: Freed although there were refs: word of where they lay may still come.
         self._forgotten: dict[bytes, None] = {}
-        #: Views of them that a thread was reading.
-        self._to_close: list[Entry] = []
+        #: Views that a thread was reading when they were to be closed.
+        self.to_close: list[Entry] = []
 
     # -- which ----------------------------------------------------------------------------
 
@@ -335,12 +332,7 @@ class Opening:
 
     def close_if_idle(self, entry: Entry) -> bool:
         """Have no open view of a freed object; whether nothing of it is read (under the lock)."""
-        shared = entry.shared
-        if shared is not None and shared.view is not None:
-            if sys.getrefcount(shared.view) <= _IDLE:
-                self.process.storing.close_view(entry)
-            else:
-                self._to_close.append(entry)
+        self.process.storing.close_when_idle(entry)
         if _has_views(entry) or self.in_use(entry):
             return False
         self.viewed.pop(entry.id, None)
@@ -354,11 +346,11 @@ class Opening:
             self.process.to_hub(m.Viewed(0, [entry.id]))
 
     def tick(self) -> None:
-        """Close views that were being read when pressure began."""
+        """Close views that were being read when they were to be closed."""
         if self.viewed and self.process.storing.store.pressed:
             self._close_idle()
-        if self._to_close:
-            again, self._to_close = self._to_close, []
+        if self.to_close:
+            again, self.to_close = self.to_close, []
             for entry in again:
                 if self.close_if_idle(entry):
                     self.unviewed(entry)
@@ -367,8 +359,7 @@ class Opening:
         for entry in list(self.viewed.values()):
             shared = entry.shared
             if shared is not None and shared.view is not None:
-                if sys.getrefcount(shared.view) <= _IDLE:
-                    self.process.storing.close_view(entry)
+                if self.process.storing.close_idle_view(entry):
                     self.view_died(entry)
             elif not _has_views(entry):
                 self.unviewed(entry)

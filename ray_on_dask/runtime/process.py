@@ -131,7 +131,11 @@ class Process:
         self.references.resolved(message.id, message.value)
 
     def to_hub(self, message: object) -> None:
-        """Queue a message to the hub; it goes at the end of the call or handler in hand."""
+        """Queue a message to the hub; it goes at the end of the call or handler in hand.
+
+        From any thread, locked or not: nothing comes between finding the list and appending to it,
+        so who takes the list to send it has the message in it, or finds it in the next one.
+        """
         self._hub_out.append(message)
 
     def send_out(self) -> None:
@@ -146,6 +150,7 @@ class Process:
         self.closing = True
         self.close_reason = self.close_reason or self.node_died()
         self.reactor.closed = True
+        self.getting.session_over()
 
     def node_died(self) -> str:
         """What to say when the line to the node is down, and the node has not said why."""
@@ -250,12 +255,13 @@ class Process:
     # -- callbacks ----------------------------------------------------------------------------
 
     def call_back(self, call: Callable[[], None]) -> None:
-        """Call something of the user's, in a thread where it may take its time."""
+        """Call something of the user's, in a thread where it may take its time (under the lock)."""
         if self._callback_thread is None:
-            self._callback_thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._call_callbacks, name="ray_on_dask-callbacks", daemon=True
             )
-            self._callback_thread.start()
+            thread.start()
+            self._callback_thread = thread
         self._callbacks.put(call)
 
     def _call_callbacks(self) -> None:
@@ -271,6 +277,7 @@ class Process:
     def close(self) -> None:
         """Leave the session: every blocked call of this process returns with an error."""
         self.closing = True
+        self.getting.session_over()
         self._callbacks.put(None)
         self.hub.flush(1.0)
         self.reactor.close()

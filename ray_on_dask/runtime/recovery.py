@@ -177,7 +177,7 @@ class Recovery:
             if entry.kind == m.STORED and monotonic() - since > PATIENCE:
                 from ray_on_dask.error_serialization import loads_error
 
-                del self._out_of_reach[entry.id]
+                self._out_of_reach.pop(entry.id, None)  # other threads may wait for it too
                 raise loads_error(unreadable.error)
             process.block(Waiter(1), [], AGAIN)
             if process.reactor.closed:

@@ -18,7 +18,7 @@ from weakref import ref as weak
 
 from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime import current
-from ray_on_dask.runtime.object_ref import Entry, ObjectRef, dropped, ref_to
+from ray_on_dask.runtime.object_ref import Entry, ObjectRef, came_back, dropped, ref_to
 from ray_on_dask.wire.messages import (
     ERROR,
     FREED,
@@ -134,7 +134,7 @@ class References:
         kept = False
         for entry in trial:
             shared = entry.share()
-            if entry.alive or self._viewed(entry):
+            if entry.alive or came_back(entry) or self._viewed(entry):
                 if not shared.owed:
                     shared.owed = 1
                     self.process.to_hub(Hold(entry.id, self.process.name))
@@ -151,8 +151,8 @@ class References:
         opening = self.process.storing.opening
         if opening.in_use(entry):
             return True
-        if shared.view is not None:
-            self.process.storing.close_view(entry)
+        if shared.view is not None and not self.process.storing.close_when_idle(entry):
+            return True
         if shared.closed_views:
             shared.closed_views = [view for view in shared.closed_views if view.alive]
         if not shared.closed_views:
@@ -329,7 +329,7 @@ class References:
                 continue
             if entry.alive:
                 opening.view_died(entry)
-            elif entry.tracked and not self._viewed(entry):
+            elif entry.tracked and not came_back(entry) and not self._viewed(entry):
                 self._let_go(entry)
         opening.send_closed()
         self.process.storing.send_frees()

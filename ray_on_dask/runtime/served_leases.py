@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from ray_on_dask.runtime import job_environment, output
@@ -20,7 +21,7 @@ class ServedLeases:
         self.leases: dict[int, m.BeginLease] = {}
         #: Leases are begun in the order of their numbers: a lower one that is not here has ended.
         self.last = 0
-        #: Leases that end when the task that runs has ended.
+        #: Leases that end when the main thread has come out of the task that it is in.
         self.ending: set[int] = set()
         self._early: dict[int, list[tuple[Channel, m.Task]]] = {}
 
@@ -38,10 +39,24 @@ class ServedLeases:
         if message.lease not in self.leases:
             return
         self.give_back(message.lease)
-        if self.executor.running is not None and self.executor.running_lease == message.lease:
-            self.ending.add(message.lease)
+        self._end_when_free(message.lease)
+
+    def _end_when_free(self, lease: int) -> None:
+        """End a lease of which nothing waits here: now, or when the main thread is between tasks.
+
+        It takes tasks without the lock: one may be on its way into it, or its result out of it.
+        """
+        executor = self.executor
+        running = executor.running
+        if executor.running_lease == lease if running is not None else executor.idle is None:
+            self.ending.add(lease)
         else:
-            self.end(message.lease)
+            self.end(lease)
+
+    def end_all(self) -> None:
+        """End the leases that are to end (the main thread, between tasks and under the lock)."""
+        for lease in list(self.ending):
+            self.end(lease)
 
     def end(self, lease: int) -> None:
         """Nothing of the lease is left here: say so."""
@@ -98,7 +113,7 @@ class ServedLeases:
         if blocked or lease in self.ending or self.executor.retiring:
             channel.send(m.GivenBack(lease, [task.id for task in message.tasks], blocked))
             if self.executor.retiring and self.executor.running is None:
-                self.end(lease)  # the owner has to look for another executor
+                self._end_when_free(lease)  # the owner has to look for another executor
             return
         append = self.executor.queue.append
         for task in message.tasks:
@@ -109,12 +124,13 @@ class ServedLeases:
         """Give back the last ones that have not begun."""
         back: list[bytes] = []
         kept: list[tuple[Channel, int, m.Task]] = []
-        while self.executor.queue and len(back) < message.count:
-            item = self.executor.queue.pop()
-            if item[1] == message.lease:
-                back.append(item[2].id)
-            else:
-                kept.append(item)
+        with contextlib.suppress(IndexError):  # the main thread takes from it without the lock
+            while len(back) < message.count:
+                item = self.executor.queue.pop()
+                if item[1] == message.lease:
+                    back.append(item[2].id)
+                else:
+                    kept.append(item)
         self.executor.queue.extend(reversed(kept))
         back.reverse()
         channel.send(m.GivenBack(message.lease, back))

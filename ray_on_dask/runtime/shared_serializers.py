@@ -51,7 +51,7 @@ def share(process: Process | None, cls: type, functions: tuple[Any, Any] | None)
 def introduce(process: Process, line: Channel) -> None:
     """A new line to an executor: tell it all there is."""
     if _told:
-        line.send_all([Serializer(pickled) for pickled in _told.values()])
+        line.send_all([Serializer(pickled) for pickled in list(_told.values())])
     process.executor_lines.append(line)
     if len(process.executor_lines) > 64:
         process.executor_lines = [line for line in process.executor_lines if not line.closed]

@@ -7,8 +7,10 @@ is reused the moment it is dropped, while its pages are warm.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,8 @@ INLINE_MAX = 100_000
 #: Seconds after which the node is told of an object that nobody else has asked for.
 SEAL_AFTER = 0.1
 TRIM_EVERY = 0.5
+#: References to a view that no thread reads: a local name, and getrefcount's own.
+_IDLE = 2
 
 
 class Storing:
@@ -172,51 +176,85 @@ class Storing:
 
         Blocks if the node has to be asked for it (`Opening`); `GetTimeoutError` after `timeout`.
         """
-        shared = entry.share()
-        view = shared.view
+        shared = entry.shared
+        view = shared.view if shared is not None else None
         if view is None:
             with self.process.lock:
-                if entry.kind != m.STORED:
-                    raise Unreadable(None, "it was lost a moment ago")
-                view = shared.view or self.opening.view(entry)
+                view = self._view(entry)
             if view is None:
                 return self.opening.load(entry, timeout)
         return deserialize_view(view)
 
-    def to_be_opened(self, dependencies: list[m.Dependency]) -> list[Entry]:
+    def _view(self, entry: Entry) -> Any:
+        """A view of a stored object, None if the node has to be asked for it (under the lock)."""
+        if entry.kind != m.STORED:
+            raise Unreadable(None, "it was lost a moment ago")
+        return entry.share().view or self.opening.view(entry)
+
+    def to_be_opened(self, dependencies: list[m.Dependency]) -> list[m.Dependency]:
         """The arguments that the node must be asked for."""
-        must_ask, asked = self.opening.must_ask, []
+        must_ask = self.opening.must_ask
+        return [
+            dependency for dependency in dependencies
+            if dependency.value.at is not None and must_ask(dependency.value.at)
+        ]  # fmt: skip
+
+    def lent(self, dependencies: list[m.Dependency]) -> Iterator[Entry]:
+        """Their entries: to be asked for before the lock is left that this is called under."""
         for dependency in dependencies:
-            at = dependency.value.at
-            if at is not None and must_ask(at):
-                asked.append(dependency)
-        if not asked:
-            return []
-        with self.process.lock:
-            lent = self.process.references.lent
-            entries = [lent(dependency.id, dependency.value) for dependency in asked]
-        return [entry for entry in entries if entry.kind == m.STORED]
+            entry = self.process.references.lent(dependency.id, dependency.value)
+            if entry.kind == m.STORED:
+                yield entry
 
     def load_dependency(self, dependency: m.Dependency) -> Any:
         """The value of an argument that was a ref."""
         value = dependency.value
         if value.kind == m.INLINE:
             return deserialize(value.data)
+        view = None
         with self.process.lock:
             entry = self.process.references.lent(dependency.id, value)
-        loaded = self.process.getting.value(entry)
-        if not entry.alive:
-            self.close_view(entry)
-        return loaded
+            with contextlib.suppress(Unreadable):  # who reads it below has it made again
+                view = self._view(entry)  # now: a thread that drops it elsewhere would let it go
+        try:
+            if view is not None:
+                return deserialize_view(view)
+            return self.process.getting.value(entry)
+        finally:
+            del view
+            if not entry.alive:
+                with self.process.lock:
+                    self.close_when_idle(entry)
+
+    def close_idle_view(self, entry: Entry) -> bool:
+        """Have no open view that no thread reads; whether there is none now (under the lock).
+
+        What was made of it so far keeps its bytes. Readers take the view without the lock, so it
+        is hidden first and looked at then: who takes it has it until he has read it.
+        """
+        shared = entry.shared
+        if shared is None or shared.view is None:
+            return True
+        view, shared.view = shared.view, None
+        if sys.getrefcount(view) > _IDLE:
+            shared.view = view
+            return False
+        view.close()
+        if view.alive:
+            shared.closed_views.append(view)
+        return True
+
+    def close_when_idle(self, entry: Entry) -> bool:
+        """Likewise; if a thread reads it, it is looked at again until none does."""
+        closed = self.close_idle_view(entry)
+        if not closed:
+            self.opening.to_close.append(entry)
+        return closed
 
     def close_view(self, entry: Entry) -> None:
-        """No more reads: what was made of the view so far keeps its bytes."""
-        shared = entry.shared
-        if shared is not None and shared.view is not None:
-            view, shared.view = shared.view, None
-            view.close()
-            if view.alive:
-                shared.closed_views.append(view)
+        """No more reads (under the lock)."""
+        if not self.close_idle_view(entry) and entry.shared is not None:
+            entry.shared.view = None  # the thread that reads it is the last to have it
 
     # -- freeing ----------------------------------------------------------------------------
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime.current import require
 from ray_on_dask.runtime.object_ref import Entry, ObjectRef, ref_to
+from ray_on_dask.runtime.within import within
 from ray_on_dask.serialization import serialize, to_bytes
 from ray_on_dask.wire import messages as m
 from ray_on_dask.wire.channel import Channel
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Index of the ref that stands for the whole task.
 COMPLETED = 0x7FFF_FFFE
+#: Seconds between two looks of a coroutine whether the session is still there.
+LOOK_EVERY = 1.0
 NONE = m.Value(m.INLINE, to_bytes(serialize(None)))
 END = m.Value(m.FREED)
 
@@ -42,7 +46,9 @@ class Stream:
         """The entry of the `at`-th value, there or not."""
         entry = self.entries.get(at)
         if entry is None:
-            entry = self.entries[at] = Entry(self.task + index_bytes(at), data=self.owned)
+            # The reader may be about to make it while a value comes: both must have the same one.
+            new = Entry(self.task + index_bytes(at), data=self.owned)
+            entry = self.entries.setdefault(at, new)
         return entry
 
 
@@ -89,11 +95,11 @@ class ObjectRefGenerator:
             done = asyncio.Event()
             process = self._streams.process
             with process.lock:
-                process.references.when_ready(
-                    entry, lambda _: _ignore(loop.call_soon_threadsafe(done.set))
-                )
+                process.references.when_ready(entry, lambda _: _call_soon(loop, done.set))
             process.flush()
-            await done.wait()
+            while not (done.is_set() or process.reactor.closed):
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await within(LOOK_EVERY, done.wait())
         return self._take(entry, StopAsyncIteration)
 
     def completed(self) -> ObjectRef[Any]:
@@ -126,8 +132,10 @@ class ObjectRefGenerator:
         raise TypeError("An ObjectRefGenerator belongs to the process that called; pass its refs.")
 
 
-def _ignore(_: object) -> None:
-    """For callbacks that give nothing back."""
+def _call_soon(loop: Any, call: Callable[[], object]) -> None:
+    """Have an event loop call something, unless it was closed: then nobody waits for it."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 def _cannot(name: str, *args: Any) -> NoReturn:

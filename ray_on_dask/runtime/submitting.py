@@ -56,7 +56,7 @@ class Submitting:
         self.process = process
         self.tasks = t.Tasks()
         self.lines: dict[str, Channel] = {}
-        self.classes: dict[m.SchedulingClass, int] = {}
+        self.classes: dict[bytes, int] = {}
         self.specs_sent: set[int] = set()
         #: {class: names of tasks in it}, and how many the control store has been told.
         self._names: dict[int, dict[str, None]] = {}
@@ -67,12 +67,13 @@ class Submitting:
     def class_of(self, spec: m.SchedulingClass, name: str) -> int:
         """The number of a scheduling class, made when it is new; `name` is of one of its tasks."""
         identity = m.encode(spec)
-        key = self.classes.get(identity)  # type: ignore[call-overload]
-        if key is None:
+        if identity not in self.classes:
             with self.process.lock:
-                key = len(self.classes) + 1
-                self.tasks.add_class(key, spec, self.process.slots_for(spec.resources))
-                self.classes[identity] = key  # type: ignore[index]
+                if identity not in self.classes:  # else another thread was faster
+                    key = len(self.classes) + 1
+                    self.tasks.add_class(key, spec, self.process.slots_for(spec.resources))
+                    self.classes[identity] = key
+        key = self.classes[identity]
         names = self._names.setdefault(key, {})
         if len(names) < NAMES_MAX:
             names[name] = None

@@ -20,29 +20,32 @@ class Events:
 
     def __init__(self, executor: Executor):
         self.executor = executor
-        self.runs: list[tuple[bytes, str, float, float, bool]] = []
-        self.counts: dict[str, tuple[int, float, int]] = {}
+        #: (task, name, start, seconds, whether it succeeded): any thread appends, who sends takes
+        #: from the front, and it stays the same list; so nothing is counted twice or not at all.
+        self._ended: list[tuple[bytes, str, float, float, bool]] = []
         self._next = 0.0
         self._waiting = 0
 
     def ran(self, task: Task, start: float, seconds: float, ok: bool) -> None:
         """A task has ended."""
-        name = task.name
-        number, total, failed = self.counts.get(name, (0, 0.0, 0))
-        self.counts[name] = (number + 1, total + seconds, failed + (not ok))
-        if len(self.runs) < RUNS_MAX:
-            self.runs.append((task.id, name, start, start + seconds, ok))
+        self._ended.append((task.id, task.name, start, seconds, ok))
 
     @property
     def due(self) -> bool:
         """Whether there is anything new to tell."""
-        return bool(self.counts) or self._waiting != self.executor.waiting
+        return bool(self._ended) or self._waiting != self.executor.waiting
 
     def send(self, now: float, force: bool = False) -> None:
-        """Send a batch if it is time."""
+        """Send a batch if it is time (under the lock)."""
         if (force or now >= self._next) and self.due:
             self._next = now + EVERY
-            runs, counts, self.runs, self.counts = self.runs, self.counts, [], {}
+            ended = self._ended[:]
+            del self._ended[: len(ended)]
+            runs = [(id, name, at, at + took, ok) for id, name, at, took, ok in ended[:RUNS_MAX]]
+            counts: dict[str, tuple[int, float, int]] = {}
+            for _, name, _, seconds, ok in ended:
+                number, total, failed = counts.get(name, (0, 0.0, 0))
+                counts[name] = (number + 1, total + seconds, failed + (not ok))
             self._waiting = self.executor.waiting
             import os
 

@@ -162,7 +162,7 @@ class Reactor:
             # have nudged all it found there; it takes the lead itself and hands it to nobody.
             if self._lead.locked() and not (waiter.done or self.closed):
                 waiter.sleep(left if left >= 0 else -1)
-            goes_on = not waiter.done
+            goes_on = not (waiter.done or self.closed)  # then the next is to see it, too
         finally:
             with contextlib.suppress(ValueError):
                 self._followers.remove(waiter)
@@ -393,5 +393,5 @@ class Reactor:
             sock.close()
         with self._lead:
             self._epoll.close()
-            os.close(self._wake_fd)
-            self._wake_fd = -1
+            wake_fd, self._wake_fd = self._wake_fd, -1  # first: nobody is to write to another file
+            os.close(wake_fd)

@@ -91,7 +91,7 @@ class Storage:
     def nothing(self, *_: Any) -> None:
         pass
 
-    seal = close_view = send_frees = store_inline = nothing
+    seal = close_view = close_when_idle = send_frees = store_inline = nothing
 
 
 class Simulated:

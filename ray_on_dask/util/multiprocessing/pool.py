@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -113,6 +114,7 @@ class Pool:
         self._workers = [self._new_worker() for _ in range(self._processes)]
         self._retired: list[_Worker] = []
         self._closed = False
+        self._submitting = threading.Lock()
 
     def _new_worker(self) -> _Worker:
         actor = self._runner.options(**self._options).remote(self._initializer, self._initargs)
@@ -218,15 +220,16 @@ class Pool:
         return ResultIterator(submit, AHEAD * self._processes, ordered)
 
     def _submit(self, function: Any, calls: list[Any]) -> Any:
-        worker = min(self._workers, key=_Worker.load)
-        if self._most_chunks and worker.chunks >= self._most_chunks:
-            self._retired.append(worker)
-            fresh = self._new_worker()
-            self._workers[self._workers.index(worker)] = worker = fresh
-        worker.chunks += 1
-        ref = worker.actor.run.remote(function, calls)
-        worker.busy.append(ref)
-        return ref
+        with self._submitting:  # any thread may submit, as with `multiprocessing`
+            worker = min(self._workers, key=_Worker.load)
+            if self._most_chunks and worker.chunks >= self._most_chunks:
+                self._retired.append(worker)
+                fresh = self._new_worker()
+                self._workers[self._workers.index(worker)] = worker = fresh
+            worker.chunks += 1
+            ref = worker.actor.run.remote(function, calls)
+            worker.busy.append(ref)
+            return ref
 
     # -- the end -----------------------------------------------------------------------------
 
