@@ -258,9 +258,14 @@ class ActorLoop:
         self._active: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="AsyncIO Thread: default", daemon=True
+            target=self._run, name="AsyncIO Thread: default", daemon=True
         )
         self._thread.start()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
 
     def run_plain(self, function: Callable[[], Any]) -> Any:
         """Run a plain function in the loop's thread, to its end."""

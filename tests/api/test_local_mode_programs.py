@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -229,3 +231,28 @@ def test_asynchronous_actors_wait_for_one_another(both: None) -> None:
         return await waiting
 
     assert asyncio.run(main()) == "through"
+
+
+def test_the_loop_of_an_asynchronous_actor_is_closed_with_it() -> None:
+    ray.shutdown()
+    gc.collect()
+    gc.disable()  # a loop that is only let go is closed when it is collected
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        with ray.init(local_mode=True):
+
+            @ray.remote
+            class Echo:
+                async def echo(self, x: int) -> int:
+                    return x
+
+            dropped, kept, killed = (Echo.remote() for _ in range(3))
+            assert ray.get([actor.echo.remote(1) for actor in (dropped, kept, killed)]) == [1, 1, 1]
+            ray.kill(killed)
+            del dropped
+        end = time.monotonic() + 30
+        while len(os.listdir("/proc/self/fd")) > before:
+            assert time.monotonic() < end, "a loop is left open"
+            time.sleep(0.01)
+    finally:
+        gc.enable()
