@@ -359,3 +359,42 @@ def test_the_value_of_a_future_whose_worker_dies_is_computed_again_by_dask() -> 
         del made, gone, kept
         ray.shutdown()
     gc.collect()
+
+
+def test_a_ref_that_is_read_leaves_the_workers_own_threads_to_the_node(client: Client) -> None:
+    """What is read may have to come from another host first, for which the node needs a thread."""
+
+    async def one_thread() -> None:
+        import asyncio
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+
+        from ray_on_dask.runtime.getting import Getting
+
+        loop, value = asyncio.get_running_loop(), Getting.value
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def late(self: Any, *args: Any) -> Any:
+            came = threading.Event()
+            loop.call_soon_threadsafe(lambda: loop.run_in_executor(None, came.set))
+            if not came.wait(5):
+                raise TimeoutError("the node has no thread")
+            return value(self, *args)
+
+        late.as_it_was = value  # type: ignore[attr-defined]
+        Getting.value = late  # type: ignore[method-assign]
+
+    async def as_it_was() -> None:
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
+        from ray_on_dask.runtime.getting import Getting
+
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        Getting.value = Getting.value.as_it_was  # type: ignore[attr-defined,method-assign]
+
+    client.run(one_thread)
+    try:
+        assert ray.put(np.ones(200_000)).dask_future().result(30).sum() == 200_000
+    finally:
+        client.run(as_it_was)

@@ -104,3 +104,28 @@ def test_a_key_that_is_announced_anew_is_released_with_its_object() -> None:
         assert said == [([stored(1).key], []), ([], [stored(1).key])]
 
     with_keys(test)
+
+
+def test_objects_are_announced_after_one_that_dask_did_not_take() -> None:
+    refused: list[str] = []
+    said: list[str] = []
+
+    def announce(new: dict[str, Stored], gone: list[str]) -> None:
+        if not refused:
+            refused.extend(new)
+            raise ValueError("the worker is about to close, say")
+        said.extend(new)
+
+    async def story() -> None:
+        keys = ObjectKeys(announce)
+        keys.hurry(True)
+        keys.changed([stored(1)], [])
+        while not refused:
+            await asyncio.sleep(0.01)
+        keys.changed([stored(2)], [])
+        while not said:
+            await asyncio.sleep(0.01)
+        keys.close()
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+    assert said == [stored(2).key]

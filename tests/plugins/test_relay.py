@@ -272,3 +272,66 @@ def test_a_comm_without_a_sign_of_life_is_made_anew(
             assert len(nodes.comms) == 2
 
     asyncio.run(story())
+
+
+class HeldUp:
+    """A comm on which the other side's greeting is answered, not at once; then nothing comes."""
+
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.aborted = asyncio.Event()
+
+    async def write(self, message: Any) -> None:
+        self.answered.set()
+        await self.go_on.wait()
+
+    async def read(self) -> Any:
+        await self.aborted.wait()
+        raise OSError("it is closed")
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def no_way(node: Any) -> Any:
+    raise OSError
+
+
+def alone() -> Relay:
+    return Relay("b", no_way, no_way, monotonic, lambda *_: None)
+
+
+def test_a_link_that_is_given_up_during_the_greeting_is_not_served() -> None:
+    """The other side would go on to send on it, and nobody would be there."""
+
+    async def story() -> None:
+        relay, comm = alone(), HeldUp()
+        serving = asyncio.ensure_future(relay.on_link(comm, "link", "a", True, 0))
+        await comm.answered.wait()
+        relay.tick(monotonic())  # no line yet, and no wire: it is given up
+        assert not relay.links
+        comm.go_on.set()
+        await comm.aborted.wait()
+        await serving
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_the_comm_that_was_made_last_is_served() -> None:
+    async def story() -> None:
+        relay, first, second = alone(), HeldUp(), HeldUp()
+        stale = asyncio.ensure_future(relay.on_link(first, "link", "a", True, 0))
+        await first.answered.wait()
+        second.go_on.set()
+        serving = asyncio.ensure_future(relay.on_link(second, "link", "a", False, 0))
+        link = relay.links["link"]
+        await until(lambda: link.wire is not None)
+        wire = link.wire
+        first.go_on.set()
+        await stale
+        assert link.wire is wire and not second.aborted.is_set()
+        relay.close()
+        await serving
+
+    asyncio.run(asyncio.wait_for(story(), 10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,3 +147,29 @@ def test_joblib_runs_on_tasks(ray: Any) -> None:
             joblib.Parallel()(joblib.delayed(fail_at_two)(i) for i in range(4))
     assert doubled == [2 * i for i in range(40)]
     assert driver not in pids
+
+
+def test_threads_may_submit_at_the_same_time(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finds the process used up, and one after the other replaces it."""
+    pool = Pool(1, maxtasksperchild=1)
+    pool.apply(add, (1,))
+    make = pool._new_worker
+
+    def slowly() -> Any:
+        time.sleep(0.05)
+        return make()
+
+    monkeypatch.setattr(pool, "_new_worker", slowly)
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda n=n: results.append(pool.apply_async(add, (n,))))
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(result.get(30) for result in results) == [1, 2, 3, 4]
+    assert all(worker.chunks == 1 for worker in [*pool._workers, *pool._retired])
+    pool.terminate()
