@@ -33,6 +33,8 @@ logger = logging.getLogger("ray_on_dask")
 KEEP_IDLE = 3.0
 #: Seconds for an executor to say hello.
 START_TIMEOUT = 60.0
+#: Ended jobs that are remembered: executors for them may still be on their way.
+ENDED_MAX = 10_000
 
 
 class ExecutorPool:
@@ -49,6 +51,7 @@ class ExecutorPool:
         self.spares = 0
         self.forked = 0
         self._gave_up = 0
+        self._ended_jobs: dict[int, None] = {}
         self._monitor = MemoryMonitor()
         self.environments = Environments(node)
 
@@ -108,6 +111,8 @@ class ExecutorPool:
         waiting, record.on_hello = record.on_hello, None
         if waiting is not None:
             waiting(record)
+            if record.job in self._ended_jobs:
+                self.kill(record.name, "its driver has exited")
 
     def on_forked(self, name: str, pid: int, out: int | None, err: int | None) -> None:
         """The zygote has made it; its output comes in these."""
@@ -294,7 +299,10 @@ class ExecutorPool:
             self.kill(name, "the link to the node of its tasks' owner is lost")
 
     def end_job(self, job: int) -> None:
-        """The driver is gone: so are its executors."""
+        """The driver is gone: so are its executors, those that are being started too."""
+        self._ended_jobs[job] = None
+        if len(self._ended_jobs) > ENDED_MAX:
+            del self._ended_jobs[next(iter(self._ended_jobs))]
         for record in list(self.executors.values()):
             if record.job == job:
                 self.kill(record.name, "its driver has exited")

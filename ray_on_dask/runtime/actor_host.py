@@ -65,6 +65,8 @@ class ActorHost:
         self._threads: ThreadedCalls | None = None
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: Batches of calls that another thread than the loop's has read: later ones wait for them.
+        self._late = 0
         self._futures: dict[bytes, asyncio.Future[Any]] = {}
         self._replies = Replies(executor)
         self._ready = False
@@ -161,10 +163,16 @@ class ActorHost:
             for task in tasks:
                 append((channel, 0, task))
             self.executor.nudge()
-        elif self._loop is None or threading.get_ident() == self.executor.main:
+        elif self._loop is None or (self.executor.main == threading.get_ident() and not self._late):
             self._dispatch_all(channel, tasks)
         else:
-            self._loop.call_soon_threadsafe(self._dispatch_all, channel, tasks)
+            self._late += 1
+            self._loop.call_soon_threadsafe(self._dispatch_late, channel, tasks)
+
+    def _dispatch_late(self, channel: Channel, tasks: list[m.Task]) -> None:
+        with self.executor.lock:
+            self._late -= 1
+        self._dispatch_all(channel, tasks)
 
     def _dispatch_all(self, channel: Channel, tasks: list[m.Task]) -> None:
         for task in tasks:
@@ -295,12 +303,16 @@ class ActorHost:
         self._reply_in_batch(channel, result)
 
     async def _drive_async(self, channel: Channel, task: m.Task, made: Any) -> list[m.Value]:
-        count = 0
-        async for value in made:
-            self.executor.yielding.send(task, count, value, channel.peer, channel)
-            count += 1
-            while self.executor.yielding.behind(task, count):
-                await asyncio.sleep(0.002)
+        count, yielding = 0, self.executor.yielding
+        yielding.begin(task)
+        try:
+            async for value in made:
+                yielding.send(task, count, value, channel.peer, channel)
+                count += 1
+                while yielding.behind(task, count):
+                    await asyncio.sleep(0.002)
+        finally:
+            yielding.end(task)
         from ray_on_dask.serialization import serialize, to_bytes
 
         return [m.Value(m.INLINE, to_bytes(serialize(count)))]
@@ -320,16 +332,24 @@ class ActorHost:
     def cancel(self, channel: Channel, message: m.Cancel) -> None:
         """Drop a call that waits; cancel one that is a coroutine; mark one that runs."""
         executor = self.executor
-        executor.interrupts.cancelled.add(message.task)
         for _, _, task in executor.take_queued(lambda item: item[2].id == message.task):
             channel.send(m.Results(0, [gone(task.id)]))
             return
-        future = self._futures.get(message.task)
-        if future is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(future.cancel)
+        for early in [call for call in self._calls if call[1].id == message.task]:
+            self._calls.remove(early)
+            channel.send(m.Results(0, [gone(message.task)]))
+            return
+        executor.interrupts.cancelled.add(message.task)
+        if self._loop is not None:  # behind the call itself, if that is on its way into the loop
+            self._loop.call_soon_threadsafe(self._cancel_coroutine, message.task)
         if message.recursive:
             executor.submitting.cancel_children(message.task, message.force)
             executor.send_out()
+
+    def _cancel_coroutine(self, task: bytes) -> None:
+        future = self._futures.get(task)
+        if future is not None and self._loop is not None:
+            self._loop.call_soon(future.cancel)  # when it has begun: it answers its caller itself
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""

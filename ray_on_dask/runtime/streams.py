@@ -187,6 +187,9 @@ class Streams:
         if stream is None or message.index < stream.taken:
             if message.value.inner:
                 references.taken.append(message.task + index_bytes(message.index))
+            if stream is not None and stream.backpressure:  # it runs again, and would wait for us
+                stream.line = channel
+                channel.send(m.Consumed(stream.task, stream.taken))
         else:
             stream.line = channel
             references.complete(stream.entry(message.index), message.value)

@@ -28,6 +28,7 @@ class Yielding:
             return [self._collect(task, generator, owner)]
         count = 0
         line = self.executor.served.line_to(owner)
+        self.begin(task)
         try:
             self._wait_for_room(task, 0)
             while True:
@@ -43,7 +44,7 @@ class Yielding:
                 generator.close()
             raise
         finally:
-            self._taken.pop(task.id, None)
+            self.end(task)
         return [m.Value(m.INLINE, to_bytes(serialize(count)))]
 
     def _next(self, generator: Any) -> Any:
@@ -70,6 +71,17 @@ class Yielding:
 
     # -- back-pressure ---------------------------------------------------------------------
 
+    def begin(self, task: m.Task) -> None:
+        """A generator begins: from now on its reader says what it has taken."""
+        if task.backpressure:
+            self._taken[task.id] = 0
+
+    def end(self, task: m.Task) -> None:
+        """It has ended; what its reader takes from now on does not matter."""
+        if task.backpressure:
+            with self.executor.lock:
+                self._taken.pop(task.id, None)
+
     def _wait_for_room(self, task: m.Task, made: int) -> None:
         """Block while the reader is `backpressure` values behind."""
         while self.behind(task, made):
@@ -86,7 +98,8 @@ class Yielding:
 
     def on_consumed(self, channel: Channel, message: m.Consumed) -> None:
         """The reader has taken values."""
-        self._taken[message.task] = max(message.count, self._taken.get(message.task, 0))
+        if message.task in self._taken:
+            self._taken[message.task] = max(message.count, self._taken[message.task])
         waiter = self._waiting.get(message.task)
         if waiter is not None:
             waiter.finish()

@@ -6,6 +6,7 @@ threads of an actor end their calls as others begin; whoever waits handles what 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -147,14 +148,21 @@ def test_a_cancelled_call_waits_for_who_changes_what_is_held(executor: Any) -> N
 # -- actors -----------------------------------------------------------------------------
 
 
+def host_of(executor: Any, **state: Any) -> Any:
+    host = ActorHost.__new__(ActorHost)
+    nothing = {"_loop": None, "_threads": None, "_ready": True, "_calls": deque(), "_late": 0}
+    vars(host).update({"executor": executor, "_futures": {}, **nothing, **state})
+    executor.interrupts = SimpleNamespace(cancelled=set())
+    return host
+
+
 def test_calls_that_come_as_the_actor_is_ready_are_behind_those_before(
     executor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "title", lambda text: None)
-    host = ActorHost.__new__(ActorHost)
-    vars(host).update(
-        executor=executor, id=b"a", incarnation=0, spec=SimpleNamespace(class_name="A"), _loop=None,
-        _threads=None, _ready=False, _calls=deque([(executor.line, task(n)) for n in range(2)]),
+    host = host_of(
+        executor, id=b"a", incarnation=0, spec=SimpleNamespace(class_name="A"), _ready=False,
+        _calls=deque([(executor.line, task(n)) for n in range(2)]),
     )  # fmt: skip
     threads: list[threading.Thread] = []
 
@@ -175,6 +183,65 @@ def test_calls_that_come_as_the_actor_is_ready_are_behind_those_before(
 
     threads[0].join(LIMIT)
     assert [item[2] for item in executor.queue] == [task(n) for n in range(3)]
+
+
+def test_a_call_that_is_cancelled_before_the_actor_is_ready_does_not_run(executor: Any) -> None:
+    calls = deque([(executor.line, task(n)) for n in range(3)])
+    host = host_of(executor, _ready=False, _calls=calls)
+
+    host.cancel(executor.line, m.Cancel(task(1).id))
+
+    (told,) = executor.line.sent
+    assert [(result.task, result.status) for result in told.results] == [(task(1).id, m.CANCELLED)]
+    assert [call for _, call in host._calls] == [task(0), task(2)]
+
+
+def in_loop(executor: Any, story: Callable[[Any, list[Any]], Any]) -> None:
+    """Run a coroutine of the test's in the loop of an actor, and note what becomes of its calls."""
+    told: list[Any] = []
+
+    async def run(channel: Any, call: m.Task) -> None:
+        told.append(call)
+        try:
+            await asyncio.sleep(LIMIT)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+
+    async def main() -> None:
+        executor.main = threading.get_ident()
+        host = host_of(executor, _loop=asyncio.get_running_loop(), _run_async=run)
+        await story(host, told)
+        for future in host._futures.values():
+            future.cancel()
+
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
+
+
+def test_a_coroutine_is_cancelled_that_is_on_its_way_into_the_loop(executor: Any) -> None:
+    async def story(host: Any, told: list[Any]) -> None:
+        def other() -> None:
+            host.on_calls(executor.line, [task(1)])
+            host.cancel(executor.line, m.Cancel(task(1).id, recursive=False))
+
+        in_thread(other).join(LIMIT)
+        while told != [task(1), "cancelled"]:
+            await asyncio.sleep(0.01)
+
+    in_loop(executor, story)
+
+
+def test_coroutines_begin_in_order_whichever_thread_has_read_them(executor: Any) -> None:
+    async def story(host: Any, told: list[Any]) -> None:
+        in_thread(lambda: host.on_calls(executor.line, [task(1)])).join(LIMIT)
+        host.on_calls(executor.line, [task(2)])
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+        host.on_calls(executor.line, [task(3)])
+        while len(told) < 3:
+            await asyncio.sleep(0.01)
+        assert told == [task(1), task(2), task(3)]
+
+    in_loop(executor, story)
 
 
 def test_of_two_checkpoints_at_once_the_later_state_is_kept(
@@ -317,8 +384,6 @@ def test_futures_of_what_does_not_come_fail_at_the_end_of_the_session(
 def test_all_threads_and_coroutines_that_wait_hear_of_the_end_of_the_node(
     ray_session: Callable[..., Any],
 ) -> None:
-    import asyncio
-
     ray = ray_session()
     from ray_on_dask.api import init
     from ray_on_dask.exceptions import LocalRayletDiedError
@@ -365,8 +430,6 @@ def test_all_threads_and_coroutines_that_wait_hear_of_the_end_of_the_node(
 def test_a_coroutine_that_waits_no_more_is_not_told(
     ray_session: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    import asyncio
-
     ray = ray_session()
 
     @ray.remote
