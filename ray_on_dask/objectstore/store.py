@@ -8,6 +8,7 @@ import mmap
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,6 +115,8 @@ class Store:
         self._mappings = Mappings()
         #: One entry for each view that is open, or of which something lives.
         self._lives: dict[int, Any] = {}
+        #: See `free_soon`.
+        self._to_free: deque[Located] = deque()
 
     # -- writing -----------------------------------------------------------------
 
@@ -147,6 +150,8 @@ class Store:
             finally:
                 if took is not None:
                     took()
+                if self._to_free:
+                    self._free_waiting()
             if place is not None:
                 segment, offset = place
                 return Allocation(Located(self.node, segment.path, offset, size), segment)
@@ -223,14 +228,30 @@ class Store:
         ValueError
             If no object of this process lies there: it was freed before, or is another's.
         """
-        now = time.monotonic()
         with self._lock:
-            if self.closed:
-                return
-            size = self._places.free(located, now)
-            self._slot.add(-size)
-            if size >= 1 << 20:
-                self._trim(now)
+            self._free(located, time.monotonic())
+
+    def _free(self, located: Located, now: float) -> None:
+        if self.closed:
+            return
+        size = self._places.free(located, now)
+        self._slot.add(-size)
+        if size >= 1 << 20:
+            self._trim(now)
+
+    def free_soon(self, located: Located) -> None:
+        """Likewise, for who must not wait for a thread that has just memory reserved."""
+        self._to_free.append(located)
+        self._free_waiting()
+
+    def _free_waiting(self) -> None:
+        """Free what waits for it, unless a thread has the lock, which then does so itself."""
+        while self._to_free and self._lock.acquire(blocking=False):
+            try:
+                while self._to_free:
+                    self._free(self._to_free.popleft(), time.monotonic())
+            finally:
+                self._lock.release()
 
     def free_urgently(self, places: Sequence[Located]) -> None:
         """Likewise, and give the memory back to the system: others wait for it."""
@@ -256,6 +277,7 @@ class Store:
             if self.closed:
                 return
             self._trim(now)
+        self._free_waiting()
         self._mappings.trim(now)
         with self._lock:
             if not self.closed:

@@ -47,6 +47,7 @@ class Copying:
         #: Objects here of which there may be copies elsewhere, or that are copies.
         self._elsewhere: set[bytes] = set()
         self._readers = 0
+        self._trimming: asyncio.Future[None] | None = None
         self._adoptions = asyncio.Semaphore(AT_ONCE)
 
     # -- from others ------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Copying:
 
     def give_back(self, place: m.Located) -> None:
         """Take back room of which nothing came, or whose object is gone."""
-        self._own_store().free(place)
+        self._own_store().free_soon(place)
 
     # -- to others -----------------------------------------------------------------------------
 
@@ -176,8 +177,10 @@ class Copying:
     def tick(self) -> None:
         """To be called each second."""
         self.reading.trim(self.node.now())
-        if self._store is not None:
-            self._store.trim()
+        if self._store is not None and (self._trimming is None or self._trimming.done()):
+            # In a thread: others may have memory reserved just now, which takes its time.
+            loop = asyncio.get_running_loop()
+            self._trimming = loop.run_in_executor(None, self._store.trim)
 
     def close(self) -> None:
         """The node ends."""

@@ -66,6 +66,10 @@ class NodeRoom:
 
     def need(self, process: str, message: m.NeedRoom) -> None:
         """A process waits for room."""
+        if self._closed:
+            if process == self.node.name:  # a thread of this process's, which came too late
+                self._answer((process, message.request), ConnectionError("the node has ended"))
+            return
         request, now = (process, message.request), self.node.now()
         self.machine.need(request, message.size, message.no_memory, now, self.patience)
         self.work()

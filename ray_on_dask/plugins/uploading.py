@@ -34,6 +34,7 @@ class Uploading:
         self.node = node
         self._waiting: deque[Stored] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sent = 0
 
     def changed(self, new: list[Stored], gone: list[bytes]) -> None:
         """Objects have come; those that have gone meanwhile are not found when it is their turn.
@@ -65,7 +66,8 @@ class Uploading:
         if not home:
             raise LookupError("there is no node to hand it over to")
         comm = await self.node.dialer.dial(home)
-        copying, reader = self.node.copying, f"to {home} {stored.id.hex()}"
+        self._sent += 1  # one that is made again may be sent once more meanwhile
+        copying, reader = self.node.copying, f"to {home} {stored.id.hex()} {self._sent}"
         kept = copying.open_for(reader, stored.id)
         try:
             if kept is not None:

@@ -276,3 +276,30 @@ def test_a_child_that_was_forked_leaves_its_parent_s_files_alone(store):
     os.waitpid(pid, 0)
     assert content(store, located) == b"1" * 1000
     store.validate()
+
+
+def test_what_is_freed_by_who_must_not_wait_is_free_when_the_thread_in_between_is_done(
+    store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.write([b"x" * 1000], 1000)
+    reserving, go_on, allocate = threading.Event(), threading.Event(), store._places.allocate
+
+    def slow(room: int):
+        reserving.set()
+        go_on.wait(10)
+        return allocate(room)
+
+    monkeypatch.setattr(store._places, "allocate", slow)
+    thread = threading.Thread(target=store.reserve, args=(1000,))
+    thread.start()
+    assert reserving.wait(10)
+
+    store.free_soon(first)  # the thread has the lock
+
+    go_on.set()
+    thread.join(10)
+    assert store.used == store._places.room_for(1000)
+    store.validate()
+    monkeypatch.undo()
+    store.free_soon(store.write([b"y"], 1))
+    assert store.used == store._places.room_for(1000)

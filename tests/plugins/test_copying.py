@@ -154,3 +154,34 @@ def test_a_copy_is_read_also_when_it_took_long_to_find_the_home_dead(tmp_path: P
         copies.close()
 
     asyncio.run(main())
+
+
+def test_the_loop_does_not_wait_for_a_thread_that_has_memory_reserved(tmp_path: Path) -> None:
+    async def story() -> None:
+        copies = Copying(node(tmp_path))
+        allocation = copies.reserve(1000)
+        loop, store = asyncio.get_running_loop(), copies._own_store()
+        with store._lock:
+            copies.tick()
+            copies.give_back(allocation.located)
+            assert store.used
+            copies.tick()  # the first one goes on in its thread
+        while store.used:
+            await asyncio.sleep(0.01)
+        await loop.run_in_executor(None, copies.close)
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_thread_that_wants_room_of_a_node_that_has_ended_is_told_so(tmp_path: Path) -> None:
+    from ray_on_dask.plugins.node_room import NodeRoom
+
+    async def story() -> None:
+        ended = node(tmp_path)
+        ended.loop = asyncio.get_running_loop()
+        room = NodeRoom(SimpleNamespace(node=ended))  # type: ignore[arg-type]
+        room.close()
+        with pytest.raises(ConnectionError, match="has ended"):
+            await ended.loop.run_in_executor(None, room.wait, 1000, False)
+
+    asyncio.run(asyncio.wait_for(story(), 10))
