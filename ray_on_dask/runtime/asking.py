@@ -24,7 +24,8 @@ class Asking:
         self.process = process
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[Waiter, list[Answer]]] = {}
-        self._syncs: dict[int, Callable[[], object]] = {}
+        #: {number of a question whether the control store is so far: what to do when it is}.
+        self._syncs: dict[int, list[Callable[[], object]]] = {}
 
     def ask(self, what: str, timeout: float = PATIENCE, **args: Any) -> Any:
         """The control store's answer.
@@ -69,7 +70,7 @@ class Asking:
         """Block until the control store has done all that this process has sent so far."""
         number, waiter = next(self._numbers), Waiter()
         with self.process.lock:
-            self._syncs[number] = waiter.finish
+            self._syncs[number] = [waiter.finish]
             self.process.to_hub(Sync(number))
             self.process.send_out()
         self.process.reactor.wait(waiter)
@@ -81,8 +82,7 @@ class Asking:
 
     def on_synced(self, channel: Channel, message: Synced) -> None:
         """It has."""
-        call = self._syncs.pop(message.token, None)
-        if call is not None:
+        for call in self._syncs.pop(message.token, ()):
             call()
 
     def held(self, call: Callable[[], object]) -> bool:
@@ -95,7 +95,7 @@ class Asking:
         if references.fresh:
             references.fresh = False
             number = next(self._numbers)
-            self._syncs[number] = call
+            self._syncs[number] = [call]
             self.process.to_hub(Sync(number))
             self.process.send_out()
             return False
@@ -103,9 +103,7 @@ class Asking:
             self.process.send_out()
         if not self._syncs:
             return True
-        last = next(reversed(self._syncs))  # they are answered in order
-        before = self._syncs[last]
-        self._syncs[last] = lambda: (before(), call())
+        self._syncs[next(reversed(self._syncs))].append(call)  # they are answered in order
         return False
 
     def acknowledge(self, channel: Channel) -> None:
@@ -117,5 +115,5 @@ class Asking:
             channel.send(Taken(taken))
             return
         number = next(self._numbers)
-        self._syncs[number] = lambda: channel.send(Taken(taken))
+        self._syncs[number] = [lambda: channel.send(Taken(taken))]
         self.process.to_hub(Sync(number))

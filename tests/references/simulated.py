@@ -200,7 +200,7 @@ class Simulated:
         del held
         if self.references.end_of_trial():
             self.unsent = (call.caller, result)
-            self.asking._syncs[0] = self.send_unsent
+            self.asking._syncs[0] = [self.send_unsent]
             self.to_hub(m.Sync(0))
         else:
             self.out.append((call.caller, result))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ import pytest
 from ray_on_dask.ids import PUT_INDEX
 from ray_on_dask.runtime import interrupts as interrupts_module, output, shared_serializers
 from ray_on_dask.runtime.actor_host import ActorHost
+from ray_on_dask.runtime.asking import Asking
 from ray_on_dask.runtime.checkpoints import ByInterval
 from ray_on_dask.runtime.handing import Handing
 from ray_on_dask.runtime.interrupts import Interrupts
@@ -310,6 +312,19 @@ def test_a_new_line_is_told_of_serializers_while_another_is_registered(
     shared_serializers.introduce(process, line)  # type: ignore[arg-type]
 
     assert process.executor_lines == [line]
+
+
+def test_any_number_of_results_may_wait_for_the_directory(executor: Any) -> None:
+    """All that come while it is asked: an actor may end thousands of calls in that time."""
+    executor.references = SimpleNamespace(fresh=True)
+    executor._hub_out = []
+    asking, sent = Asking(executor), []
+
+    for number in range(5_000):
+        assert not asking.held(functools.partial(sent.append, number))
+    asking.on_synced(executor.line, m.Synced(executor.told[0].token))
+
+    assert sent == list(range(5_000)) and not asking.syncing
 
 
 # -- refs -------------------------------------------------------------------------------------
