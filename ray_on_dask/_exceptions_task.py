@@ -220,7 +220,7 @@ def _make_dual(error: RayTaskError) -> RayTaskError:
     cause = error.cause
     dual = _new_instance(_dual_class(type(cause)), cause)
     _copy_fields(cause, dual)
-    dual.args = (cause,)
+    vars(BaseException)["args"].__set__(dual, (cause,))  # the class may have a property so called
     dual.__dict__["_ray_task_error"] = error
     return dual
 
@@ -242,7 +242,10 @@ def _new_instance(dual: type[Any], cause: Any) -> Any:
     native: Any = next(c for c in type(cause).__mro__ if not c.__flags__ & _HEAP_TYPE)
     if native.__name__ == "BaseExceptionGroup":
         return native.__new__(dual, cause.message, cause.exceptions)
-    return native.__new__(dual)
+    try:
+        return native.__new__(dual)
+    except TypeError:  # `MemoryError` makes no instances of classes that have other bases too
+        return Exception.__new__(dual)
 
 
 def _copy_fields(cause: BaseException, dual: BaseException) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ray_on_dask.exceptions import RayError, RayTaskError, UnserializableException
+from ray_on_dask.serialization import collecting
 
 
 def _cloudpickle(value: Any) -> bytes:
@@ -42,6 +44,16 @@ def dumps_error(err: BaseException, dumps: Callable[[Any], bytes] = _cloudpickle
         except Exception as reason:
             pickled = pickle.dumps(_without_what_does_not_pickle(err, reason), protocol=5)
     return pickle.dumps((_text(err), pickled), protocol=5)
+
+
+def dumps_error_and_refs(err: BaseException) -> tuple[bytes, list[Any]]:
+    """The error as from `dumps_error`, and the refs inside it: somebody has to hold them.
+
+    For errors of which nobody holds the refs there is `dumps_error`: it leaves out the whole cause.
+    """
+    refs: list[Any] = []
+    data = dumps_error(err, partial(collecting, refs, _cloudpickle))
+    return data, refs
 
 
 def loads_error(

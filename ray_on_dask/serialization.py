@@ -93,6 +93,19 @@ def note_ref(ref: object) -> None:
         refs.append(ref)
 
 
+def collecting(refs: list[Any], dumps: Callable[[Any], bytes], value: Any) -> bytes:
+    """``dumps(value)``, while `refs` takes the refs inside the value instead of what it had."""
+    refs.clear()
+    outer, _collecting.refs = _collecting.refs, refs
+    try:
+        return dumps(value)
+    except BaseException:
+        refs.clear()
+        raise
+    finally:
+        _collecting.refs = outer
+
+
 # -- to bytes --------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+import types
 from typing import Any, NoReturn
 
 from ray_on_dask.api.actor_handle import ActorHandle, Methods, handle_for
@@ -57,6 +58,28 @@ class ActorClass:
         if init is object.__init__:
             return CallSignature(_nothing)
         return CallSignature(init, bound=True)
+
+    def __getattr__(self, name: str) -> Any:
+        cls = self.__dict__.get("_cls")  # none yet on its way out of a pickle
+        if cls is None or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        try:
+            return getattr(cls, name)
+        except AttributeError:
+            text = f"'ActorClass({cls.__name__})' object has no attribute '{name}'"
+            raise AttributeError(text) from None
+
+    @property
+    def __ray_actor_class__(self) -> type:
+        """The class as it was before `@remote`."""
+        return self._cls
+
+    @property
+    def __ray_metadata__(self) -> types.SimpleNamespace:
+        """Facts about the class under Ray's names: `modified_class` is the plain class."""
+        return types.SimpleNamespace(
+            modified_class=self._cls, class_name=self._cls.__name__, language="PYTHON"
+        )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         raise ActorClassInheritanceException(

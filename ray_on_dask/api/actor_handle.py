@@ -16,6 +16,8 @@ from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.serialization import current_refs
 from ray_on_dask.wire import messages as m
 
+#: What every object has is the handle's own; other special methods are the actor's.
+_OBJECT_HAS = frozenset(dir(type("", (), {})))
 _SPECIAL = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
 
@@ -60,14 +62,14 @@ class Methods:
                 function, bound = value.__func__, isinstance(value, classmethod)
             if not inspect.isroutine(function) and not _is_cython(function):
                 continue
-            if name.startswith("__") and name.endswith("__") and name != "__call__":
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                methods.is_async = True
+            if name in _OBJECT_HAS:
                 continue
             methods.signatures[name] = CallSignature(function, bound)
             methods.options[name] = getattr(function, "__ray_method_options__", {})
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 methods.generators.add(name)
-            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-                methods.is_async = True
         return methods
 
     def pickle(self) -> bytes:

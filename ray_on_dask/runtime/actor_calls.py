@@ -211,7 +211,8 @@ class ActorCalls:
     def _blame_arguments(self, call: Call) -> bool:
         for _, ref in call.packed.dependencies:
             if ref._entry.kind in (m.ERROR, m.FREED):
-                self.fail(call, failures.of_argument(call.task.name, ref._entry))
+                error, _kept = failures.of_argument(call.task.name, ref._entry)
+                self.fail(call, error)
                 return True
         return False
 
@@ -238,10 +239,12 @@ class ActorCalls:
                     self.process.streams.ended(call, result)
                 if call.task.attempt:
                     self.process.recovery.over(call)
-            elif self._again(call, result):
-                actor.queue.appendleft(call)
             else:
-                self.fail(call, result.values[0].data)
+                error = failures.of_result(self.process.references, result)
+                if self._again(call, result):
+                    actor.queue.appendleft(call)
+                else:
+                    self.fail(call, error)
         if self.process.references.taken:
             self.process.asking.acknowledge(channel)
         if actor is not None and actor.queue:
@@ -266,9 +269,9 @@ class ActorCalls:
         call.task.attempt += 1
         return True
 
-    def fail(self, call: Call, error: bytes) -> None:
+    def fail(self, call: Call, error: bytes | m.Value) -> None:
         """All values of the call are this error."""
-        value = m.Value(m.ERROR, error)
+        value = m.Value(m.ERROR, error) if isinstance(error, bytes) else error
         for entry in call.returns:
             self.process.references.complete(entry, value)
         if call.stream is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.runtime import arguments, current, job_environment, output, overlapping
+from ray_on_dask.runtime.actor_end import forget_frames, stillborn, take_leave
 from ray_on_dask.runtime.checkpoints import ByChoice, ByInterval, checkpoints_of
 from ray_on_dask.runtime.interrupts import gone
 from ray_on_dask.runtime.replies import Replies
@@ -87,7 +87,8 @@ class ActorHost:
         try:
             self._make()
         except BaseException as error:
-            self._stillborn(error)
+            self._say_ready(stillborn(self, error))
+            self.executor.end(1)
         self._say_ready(b"")
         if self.spec.is_async:
             self._serve_loop()
@@ -109,7 +110,10 @@ class ActorHost:
             self.instance = cls.__new__(cls)  # so that `current_actor` works in `__init__`
             self._checkpoints = kept = checkpoints_of(self, cls)
             if kept is None or not (self._saved and kept.replaces_init):
-                executor.execution.call(self.instance.__init__, args, kwargs)
+                if self._loop is None:
+                    executor.execution.call(self.instance.__init__, args, kwargs)
+                else:
+                    self._loop.run_until_complete(self._init_on_loop(args, kwargs))
             if kept is not None and self._saved:
                 kept.restore(self._saved)
                 self._saved = b""
@@ -122,19 +126,11 @@ class ActorHost:
             executor.settle_trial()
             executor.finish(task)
 
-    def _stillborn(self, error: BaseException) -> None:
-        from ray_on_dask.error_serialization import dumps_error
-        from ray_on_dask.exceptions import from_exception
-
-        executor = self.executor
-        made = from_exception(
-            f"{self.spec.class_name}.__init__", error, pid=os.getpid(), ip=executor.ip,
-            proctitle=f"ray::{self.spec.class_name}.__init__",
-        )  # fmt: skip
-        task = m.Task(self.id, self.spec.function, self.spec.args, method="__init__")
-        executor.report_error(task, made)
-        self._say_ready(dumps_error(made))
-        executor.end(1)
+    async def _init_on_loop(self, args: Any, kwargs: Any) -> None:
+        """`__init__` of an asynchronous actor finds the running loop, and may be a coroutine."""
+        made = self.executor.execution.call(self.instance.__init__, args, kwargs)
+        if inspect.isawaitable(made):
+            await made
 
     def _say_ready(self, error: bytes) -> None:
         with self.executor.lock:
@@ -212,10 +208,12 @@ class ActorHost:
             values = executor.execution.values(task, value, channel.peer)
             return self._done(task, values, start, wall)
         except BaseException as error:
-            return self._failed(task, error, start, wall)
+            return self._failed(channel, task, error, start, wall)
 
     def method(self, task: m.Task) -> Any:
         """The bound method that a call means."""
+        if self.instance is None:  # another thread ends the process
+            threading.Event().wait()
         if not task.method.startswith("__ray_"):
             return getattr(self.instance, task.method)
         if task.method == "__ray_call__":
@@ -237,35 +235,36 @@ class ActorHost:
             self._checkpoints.after_call()
         return m.Result(task.id, m.DONE, values, seconds)
 
-    def _failed(self, task: m.Task, error: BaseException, start: float, wall: float) -> m.Result:
+    def _failed(
+        self, channel: Channel, task: m.Task, error: BaseException, start: float, wall: float
+    ) -> m.Result:
         seconds = perf_counter() - start
         self.executor.events.ran(task, wall, seconds, False)
         if isinstance(error, ActorExit | SystemExit):
             self.leave(error)
         if self._checkpoints is not None:
             self._checkpoints.after_call()
-        return self.executor.execution.failed(task, error, seconds)
+        return self.executor.execution.failed(task, error, seconds, channel.peer)
 
     # -- asynchronous --------------------------------------------------------------------------
 
     def _start_loop(self) -> None:
         self._loop = loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
+        threading.current_thread().name = "AsyncIO Thread: default"
+        self.executor.reactor.hosted(loop, lambda: bool(self._futures))
         overlapping.note_parents(self.executor)
         spec = self.spec
         groups = {"": spec.max_concurrency or ASYNC_CALLS, **spec.concurrency_groups}
         self._gates = {name: asyncio.Semaphore(size) for name, size in groups.items()}
 
     def _serve_loop(self) -> None:
-        loop, reactor = self._loop, self.executor.reactor
-        assert loop is not None
-        threading.current_thread().name = "AsyncIO Thread: default"
-        reactor.hosted(loop, lambda: bool(self._futures))
-        loop.run_forever()
+        assert self._loop is not None
+        self._loop.run_forever()
 
     def will_block(self) -> None:
         """The calling thread is about to block: on the event loop that is warned of, once."""
-        if self._warned or self._loop is None or not self._loop.is_running():
+        if self._warned or not self._ready or self._loop is None or not self._loop.is_running():
             return
         if threading.get_ident() == self.executor.main:
             self._warned = True
@@ -297,7 +296,7 @@ class ActorHost:
         except asyncio.CancelledError:
             result = executor.handing.gone(task.id)
         except BaseException as error:
-            result = self._failed(task, error, start, wall)
+            result = self._failed(channel, task, error, start, wall)
         finally:
             self._futures.pop(task.id, None)
         self._reply_in_batch(channel, result)
@@ -341,15 +340,25 @@ class ActorHost:
             return
         executor.interrupts.cancelled.add(message.task)
         if self._loop is not None:  # behind the call itself, if that is on its way into the loop
-            self._loop.call_soon_threadsafe(self._cancel_coroutine, message.task)
+            self._loop.call_soon_threadsafe(self._cancel_coroutine, channel, message.task)
         if message.recursive:
             executor.submitting.cancel_children(message.task, message.force)
             executor.send_out()
 
-    def _cancel_coroutine(self, task: bytes) -> None:
+    def _cancel_coroutine(self, channel: Channel, task: bytes) -> None:
         future = self._futures.get(task)
-        if future is not None and self._loop is not None:
-            self._loop.call_soon(future.cancel)  # when it has begun: it answers its caller itself
+        cancelled = self.executor.interrupts.cancelled
+        if future is None or self._loop is None:
+            cancelled.discard(task)
+            return
+        future.add_done_callback(lambda _: cancelled.discard(task))
+        self._loop.call_soon(self._cancel_begun, channel, task, future)  # it ends by itself then
+
+    def _cancel_begun(self, channel: Channel, task: bytes, future: asyncio.Future[Any]) -> None:
+        """Cancel a coroutine; its caller is told now, as it may go on, or return something."""
+        if task in self._futures:
+            future.cancel()
+            self._reply_in_batch(channel, self.executor.handing.gone(task))
 
     def caller_gone(self, channel: Channel) -> None:
         """A caller is gone: nobody waits for what it has asked."""
@@ -373,15 +382,14 @@ class ActorHost:
                 reason = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
             with executor.lock:
                 executor.to_hub(m.ActorExiting(self.id, self.incarnation, reason))
+            forget_frames(error)
             self.end()
 
     def end(self) -> None:
-        """End this process as a program ends: what is registered at exit is done (not locked)."""
-        import atexit
-
+        """End this process as a program ends (not locked)."""
         with self._ending:
             self._hand_over()
-            atexit._run_exitfuncs()
+            take_leave(self)
             sys.stdout.flush()
             self.executor.end(0)
 

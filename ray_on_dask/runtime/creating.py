@@ -58,7 +58,7 @@ class Creating:
             ref._entry for _, ref in packed.dependencies if ref._entry.kind in (m.ERROR, m.FREED)
         ]
         if failed:
-            error = failures.of_argument(f"{spec.class_name}.__init__", failed[0])
+            error = failures.of_init_argument(f"{spec.class_name}.__init__", failed[0])
             process.to_hub(m.ActorStillborn(spec, error))
             return
         task = m.Task(spec.id, spec.function, spec.args)

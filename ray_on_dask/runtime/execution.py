@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime import arguments
+from ray_on_dask.runtime.failures import ERROR_AT
 from ray_on_dask.runtime.object_ref import ObjectRef
 from ray_on_dask.runtime.storing import INLINE_MAX
 from ray_on_dask.serialization import serialize, to_bytes
@@ -58,7 +59,7 @@ class Execution:
         except BaseException as error:
             seconds = perf_counter() - start if start else 0.0
             executor.events.ran(task, wall or time.time(), seconds, False)
-            return self.failed(task, error, seconds)
+            return self.failed(task, error, seconds, owner)
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call the user's function, interruptible."""
@@ -87,7 +88,7 @@ class Execution:
             self._hand_over(task, at, refs, owner)
         if len(values) < task.returns:  # a generator that has ended early: what it has made counts
             problem = _wrong_number(len(values), task)
-            error = self.failed(task, problem, 0.0).values
+            error = self.failed(task, problem, 0.0, owner).values
             values += error * (task.returns - len(values))
         return values
 
@@ -133,9 +134,9 @@ class Execution:
                 if held:
                     self.executor.handing.hold(task.id + index_bytes(at), owner, held)
 
-    def failed(self, task: m.Task, error: BaseException, seconds: float) -> m.Result:
-        """The result of a task that has raised."""
-        from ray_on_dask.error_serialization import dumps_error
+    def failed(self, task: m.Task, error: BaseException, seconds: float, owner: str) -> m.Result:
+        """The result of a task that has raised; refs in the error are handed to the owner."""
+        from ray_on_dask.error_serialization import dumps_error_and_refs
         from ray_on_dask.exceptions import TaskCancelledError, from_exception
 
         status = m.FAILED
@@ -148,5 +149,7 @@ class Execution:
             ip=executor.ip, actor_repr=executor.actor_repr(), actor_id=executor.actor_id(),
         )  # fmt: skip
         executor.report_error(task, made)
-        data = dumps_error(made)
-        return m.Result(task.id, status, [m.Value(m.ERROR, data)], seconds, type(error).__name__)
+        data, refs = dumps_error_and_refs(made)
+        self._hand_over(task, ERROR_AT, refs, owner)
+        value = m.Value(m.ERROR, data, None, [ref._entry.id for ref in refs])
+        return m.Result(task.id, status, [value], seconds, type(error).__name__)

@@ -1,26 +1,53 @@
-"""Errors that an owner makes itself, as bytes: of tasks that could not be run to their end."""
+"""Errors at the owner of a task: what it makes itself are those of tasks not run to their end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.wire.messages import FREED
+from ray_on_dask.ids import index_bytes
+from ray_on_dask.wire.messages import ERROR, FREED, Result, Value
 
 if TYPE_CHECKING:
     from ray_on_dask.core.lineage import Hopeless
     from ray_on_dask.runtime.object_ref import Entry
+    from ray_on_dask.runtime.references import References
+
+#: The error of a task counts as its result with this index, where refs in it are handed over.
+ERROR_AT = 0x7FFF_FFFD
 
 
-def of_argument(name: str, entry: Entry) -> bytes:
-    """A task could not run because of this argument."""
-    from ray_on_dask.error_serialization import dumps_error, loads_error
+def of_result(references: References, result: Result) -> Value:
+    """The error that a task has come to; it becomes that of all its results, if it has any."""
+    value = result.values[0]
+    if value.inner:
+        references.taken.append(result.task + index_bytes(ERROR_AT))
+    return value
+
+
+def of_argument(name: str, entry: Entry) -> tuple[Value, list[Any]]:
+    """A task could not run because of this argument; and the refs in that error, to be kept."""
+    from ray_on_dask.error_serialization import dumps_error_and_refs
+
+    data, refs = dumps_error_and_refs(_argument_error(name, entry))
+    return Value(ERROR, data, None, [ref._entry.id for ref in refs]), refs
+
+
+def of_init_argument(name: str, entry: Entry) -> bytes:
+    """Likewise for an actor: the control store has the error, which holds no refs."""
+    from ray_on_dask.error_serialization import dumps_error
+
+    return dumps_error(_argument_error(name, entry))
+
+
+def _argument_error(name: str, entry: Entry) -> Exception:
+    from ray_on_dask.error_serialization import loads_error
     from ray_on_dask.exceptions import ObjectFreedError, argument_error
 
     if entry.kind == FREED:
         cause: Exception = ObjectFreedError(entry.id.hex(), "", "")
     else:
         cause = loads_error(entry.data)
-    return dumps_error(argument_error(name, cause))
+    return argument_error(name, cause)
 
 
 def crashed(name: str, reason: str) -> bytes:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ray_on_dask.error_serialization import dumps_error
+from ray_on_dask.error_serialization import dumps_error, dumps_error_and_refs
 from ray_on_dask.exceptions import WorkerCrashedError, argument_error, from_exception
 from ray_on_dask.ids import index_bytes
 from ray_on_dask.runtime import current
@@ -199,7 +199,7 @@ class LocalCalls:
     def failed(self, call: LocalCall, error: BaseException) -> Packed:
         """The failure of a call that has raised."""
         if isinstance(error, ArgumentFailed):
-            return failure(dumps_error(argument_error(call.function_name, error.error)))
+            return self._failure(argument_error(call.function_name, error.error))
         if call.actor is not None and call.actor.left_by(error):
             return failure(call.actor.error)
         if isinstance(error, SystemExit):
@@ -212,7 +212,13 @@ class LocalCalls:
             actor_id=actor.id.hex() if actor is not None else None,
         )  # fmt: skip
         self.session.report(call, made)
-        return failure(dumps_error(made))
+        return self._failure(made)
+
+    def _failure(self, error: Exception) -> Packed:
+        data, refs = dumps_error_and_refs(error)
+        for ref in refs:
+            self.session.references.make_known(ref)
+        return Packed(m.ERROR, data, refs)
 
 
 @contextmanager

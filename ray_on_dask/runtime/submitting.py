@@ -156,10 +156,8 @@ class Submitting:
 
     def arrived(self, owned: SubmittedTask, entry: Entry) -> None:
         """A dependency of a task is there."""
-        if owned.state != t.WAITING:
-            return
-        if entry.kind in (m.ERROR, m.FREED):
-            self._blame_arguments(owned)
+        failed = entry.kind in (m.ERROR, m.FREED)
+        if owned.state != t.WAITING or (failed and self._blame_arguments(owned)):
             return
         if owned.missing == 1:
             arguments.attach(self.process, owned.task, owned.packed)
@@ -171,7 +169,7 @@ class Submitting:
         for _, ref in owned.packed.dependencies:
             if ref._entry.kind in (m.ERROR, m.FREED):
                 self.tasks.remove(owned)
-                error = failures.of_argument(owned.call.name, ref._entry)
+                error, _kept = failures.of_argument(owned.call.name, ref._entry)
                 self.fail(owned, error)
                 return True
         return False
@@ -304,14 +302,15 @@ class Submitting:
             self.carry_out(out)
 
     def _not_done(self, owned: Any, result: m.Result, now: float) -> None:
+        error = failures.of_result(self.process.references, result)
         if result.status == m.FAILED and owned.retries and owned.call.retries_on(result):
             self.carry_out(self.tasks.again(owned, now))
             return
-        self.fail(owned, result.values[0].data)
+        self.fail(owned, error)
 
-    def fail(self, owned: Any, error: bytes) -> None:
+    def fail(self, owned: Any, error: bytes | m.Value) -> None:
         """All values of the task are this error."""
-        value = m.Value(m.ERROR, error)
+        value = m.Value(m.ERROR, error) if isinstance(error, bytes) else error
         for entry in owned.returns:
             self.process.references.complete(entry, value)
         if owned.stream is not None:

@@ -178,6 +178,37 @@ def test_a_handle_has_methods_but_no_attributes(counter: Any) -> None:
     assert {"add", "fixed", "own"} <= set(dir(actor))
 
 
+def test_an_actor_class_shows_what_is_in_the_class() -> None:
+    class Server:
+        port = 8000
+
+        class Settings:
+            name = "main"
+
+        def __init__(self, value: int = 1) -> None:
+            self.value = value
+
+        def get(self) -> int:
+            return self.value
+
+        @staticmethod
+        def twice(x: int) -> int:
+            return 2 * x
+
+        @classmethod
+        def address(cls) -> str:
+            return f"localhost:{cls.port}"
+
+    remote = ray.remote(Server)
+    assert (remote.port, remote.Settings.name) == (8000, "main")
+    assert (remote.twice(4), remote.address()) == (8, "localhost:8000")
+    with pytest.raises(AttributeError, match=r"Server.*no attribute 'host'"):
+        _ = remote.host
+    plain = remote.__ray_metadata__.modified_class
+    assert plain(5).get() == 5
+    assert issubclass(plain, remote.__ray_actor_class__)
+
+
 def test_a_handle_shows_its_class_and_id(counter: Any) -> None:
     actor = counter.remote()
     assert repr(actor).startswith("Actor(")

@@ -274,6 +274,36 @@ def test_an_async_actor_call_is_cancelled_as_asyncio_does(journal: Any) -> None:
     assert ray.get(sleeper.ping.remote()) == "pong"
 
 
+def test_a_coroutine_that_does_not_heed_its_cancellation_is_cancelled_for_its_caller() -> None:
+    @ray.remote
+    class Stubborn:
+        def __init__(self) -> None:
+            self.begun = self.ended = 0
+
+        async def sleep(self) -> str:
+            import asyncio
+
+            self.begun += 1
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.5)
+            self.ended += 1
+            return "slept"
+
+        async def counts(self) -> tuple[int, int]:
+            return self.begun, self.ended
+
+    stubborn = Stubborn.remote()
+    refs = [stubborn.sleep.remote() for _ in range(3)]
+    eventually(lambda: ray.get(stubborn.counts.remote()) == (3, 0))
+    for ref in refs:
+        ray.cancel(ref)
+    for ref in refs:
+        assert_cancelled(ref)
+    eventually(lambda: ray.get(stubborn.counts.remote()) == (3, 3))
+
+
 def test_a_cancelled_actor_call_is_not_run_again(journal: Any) -> None:
     @ray.remote(max_task_retries=-1)
     class Sleeper:

@@ -89,6 +89,16 @@ def test_the_text_of_an_actors_error_names_the_actor() -> None:
     assert ray.get(fragile.whole.remote())
 
 
+def test_odd_classes_of_exceptions_arrive_as_themselves() -> None:
+    class Proper(Exception):
+        @property
+        def args(self) -> tuple[str]:  # type: ignore[override]
+            return ("mine",)
+
+    for error in (MemoryError("all gone"), Proper("x"), RecursionError(), StopIteration(3)):
+        assert isinstance(error_of(failing(error)), type(error))
+
+
 def test_a_bare_exception_is_raised_as_a_plain_task_error() -> None:
     error: Any = error_of(failing(Exception("plain")))
     assert type(error) is exceptions.RayTaskError
