@@ -139,7 +139,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Look at the kernel's tables until they are so; they have no event to wait for."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
