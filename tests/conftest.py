@@ -21,7 +21,7 @@ import pytest
 import pytest_timeout
 
 #: Seconds in which all that a session had must be gone after its end.
-LIMIT = 5.0
+LIMIT = 20.0
 SHARED_MEMORY = Path(f"/dev/shm/ray_on_dask-{os.geteuid()}")
 #: Descriptors that sessions open; other libraries keep files and pipes of theirs.
 OURS = ("socket:", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "/dev/shm/ray_on_dask")

@@ -35,7 +35,7 @@ def array(value: int = 1):
     return np.full(SIZE, value, np.uint8)
 
 
-def until(condition, limit: float = 10.0):
+def until(condition, limit: float = 30.0):
     end = monotonic() + limit
     while not condition():
         assert monotonic() < end

@@ -63,7 +63,7 @@ def messages(log: ErrorLog, job_id: str | None = None, limit: int = 1_000) -> li
     return [entry["message"] for entry in log.read(job_id, limit)]
 
 
-def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "did not come true"

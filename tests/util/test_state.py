@@ -19,7 +19,7 @@ def ray(ray_session: Callable[..., Any]) -> Any:
     return ray_session(num_cpus=2, namespace="listed")
 
 
-def eventually(get: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(get: Callable[[], Any], seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := get()):
         assert time.monotonic() < deadline, "not there in time"
