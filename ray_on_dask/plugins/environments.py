@@ -155,6 +155,10 @@ def problem_of(environment: dict[str, Any]) -> str:
                 f"runtime_env {key!r} is not supported: use 'pip' or 'uv', or install it where the "
                 "Dask workers run"
             )
+    try:
+        shlex.split(environment.get("py_executable") or "")
+    except ValueError as error:
+        return f"runtime_env py_executable={environment['py_executable']!r}: {error}"
     if environment.get("py_executable") and (environment.get("pip") or environment.get("uv")):
         return "runtime_env has 'py_executable' and packages to install: give one of them"
     folders = [environment.get("working_dir"), *environment.get("py_modules", ())]

@@ -33,6 +33,9 @@ logger = logging.getLogger("ray_on_dask")
 KEEP_IDLE = 3.0
 #: Seconds for an executor to say hello.
 START_TIMEOUT = 60.0
+#: Executors that may die before they are up, one after the other, until their lease is given up.
+TRIES = 10
+ZYGOTE_DIED = "its zygote died"
 #: Ended jobs that are remembered: executors for them may still be on their way.
 ENDED_MAX = 10_000
 
@@ -50,7 +53,6 @@ class ExecutorPool:
         #: Blank executors to have at hand.
         self.spares = 0
         self.forked = 0
-        self._gave_up = 0
         self._ended_jobs: dict[int, None] = {}
         self._monitor = MemoryMonitor()
         self.environments = Environments(node)
@@ -61,13 +63,23 @@ class ExecutorPool:
         self,
         on_hello: Callable[[ExecutorRecord], None] | None = None,
         interpreter: Interpreter | None = None,
+        on_failed: Callable[[str], None] | None = None,
+        tries: int = 0,
     ) -> ExecutorRecord:
-        """Fork an executor, or start it in a fresh interpreter."""
+        """Fork an executor, or start it in a fresh interpreter.
+
+        Raises
+        ------
+        ValueError
+            If what it is to be told is too much.
+        """
         node = self.node
         name = new_process_name()
         address = os.path.join(node.directories.session_dir, f"x-{name}")
-        record = ExecutorRecord(name, address, on_hello=on_hello, interpreter=interpreter)
-        self.executors[name] = self.hands[name] = record
+        record = ExecutorRecord(
+            name, address, on_hello=on_hello, interpreter=interpreter, on_failed=on_failed,
+            tries=tries,
+        )  # fmt: skip
         params = {
             "entry": "ray_on_dask.runtime.executor:main", "name": name, "hub": node.hub_path,
             "address": address, "node": node.name, "shm": node.directories.shm_dir,
@@ -85,6 +97,7 @@ class ExecutorPool:
             paths = own_first(sys.path, interpreter.env.get(SITE, ""))
             program = [*interpreter.command, "-c", start, json.dumps(paths), json.dumps(params)]
             node.zygote.spawn(name, program, env=interpreter.env)
+        self.executors[name] = self.hands[name] = record
         return record
 
     def keep_spares(self, count: int) -> None:
@@ -204,11 +217,16 @@ class ExecutorPool:
             self.gpus.give(lease)
             self.node.up(self.node.name, m.LeaseStarted(lease, "", "", 0, [], problem))
 
+        def start(found: Interpreter | None) -> None:
+            try:
+                self.start(begin, found, failed)
+            except ValueError as error:  # it says more than fits into a request to the zygote
+                failed(f"no executor can be started: {error}")
+
         if not runtime_env:
-            self.start(begin)
+            start(None)
             return
-        environment = json.loads(runtime_env)
-        self.environments.prepare(environment, cwd, lambda found: self.start(begin, found), failed)
+        self.environments.prepare(json.loads(runtime_env), cwd, start, failed)
 
     def _restock_soon(self) -> None:
         asyncio.get_running_loop().call_later(0.05, self._restock)
@@ -332,20 +350,22 @@ class ExecutorPool:
         self.node.store.process_gone(name, pid)
         self.node.up(self.node.name, m.Lost(name, reason, running, status))
         if record.on_hello is not None:
-            self._try_again(record)
+            self._try_again(record, reason)
 
-    def _try_again(self, record: ExecutorRecord) -> None:
-        """It died before it was up: the lease it was for needs another."""
-        self._gave_up += 1
-        if self._gave_up > 100:
-            logger.error("executors die before they are up; see the node's log")
+    def _try_again(self, record: ExecutorRecord, reason: str) -> None:
+        """It died before it was up: the lease it was for needs another, or ends."""
+        tries = record.tries + (record.doom != ZYGOTE_DIED)
+        if tries < TRIES or record.on_failed is None:
+            self.start(record.on_hello, record.interpreter, record.on_failed, tries)
             return
-        self.start(record.on_hello, record.interpreter)
+        record.on_failed(
+            f"no executor comes up: {tries} have ended before they were up, the last one {reason}"
+        )
 
     def on_all_lost(self) -> None:
         """The zygote has died, and all executors with it."""
         for record in list(self.executors.values()):
-            record.doom = "its zygote died"
+            record.doom = ZYGOTE_DIED
             self.on_exited(record.name, record.pid, -9)
 
     def watch_memory(self) -> None:

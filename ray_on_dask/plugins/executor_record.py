@@ -40,6 +40,10 @@ class ExecutorRecord:
     doom: str = ""
     #: What to do when it has said hello.
     on_hello: Callable[[ExecutorRecord], None] | None = None
+    #: What to do when none can be had for that, with the reason.
+    on_failed: Callable[[str], None] | None = None
+    #: How many died before they were up that were to be in its place.
+    tries: int = 0
     #: What it was started in, None if it was forked.
     interpreter: Interpreter | None = None
     logs: list[LogReader] = field(default_factory=list)

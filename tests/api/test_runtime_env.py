@@ -173,3 +173,21 @@ def test_a_hook_may_be_named_and_one_that_fails_fails_the_tasks() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeEnvSetupError, match="worker_process_setup_hook raised"):
             ray.get(failing.remote(), timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({"py_executable": "/nowhere/python"}, "no executor comes up"),
+        ({"py_executable": "python 'of nothing"}, "No closing quotation"),
+        ({"env_vars": {"MUCH": "x" * 200_000}}, "too long"),
+        ({"env_vars": {"PYTHONHOME": "/nowhere"}}, "no executor comes up"),
+    ],
+    ids=["no interpreter", "no command", "too much", "an interpreter that ends"],
+)
+def test_an_interpreter_that_cannot_be_had_is_an_error(
+    environment: dict[str, object], why: str
+) -> None:
+    with pytest.raises(RuntimeEnvSetupError, match=why):
+        ray.get(variable.options(runtime_env=environment).remote("A"), timeout=60.0)
+    assert ray.get(variable.remote("ENGINE_TEST"), timeout=60.0) is None, "its CPU is not free"
