@@ -46,7 +46,6 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         raise TypeError(f"ray.cancel() of a ref that is none of this session's: {error}") from None
     if isinstance(ray_waitable, ObjectRefGenerator):
         entry = ray_waitable._stream.completed_ref._entry
-        entry.data = ray_waitable._stream.owned
     if isinstance(entry.data, Call) and force:
         raise ValueError("force=True is not supported for actor tasks.")
     process.submitting.cancel(entry, force, recursive)

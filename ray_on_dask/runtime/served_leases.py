@@ -50,6 +50,7 @@ class ServedLeases:
         running = executor.running
         if executor.running_lease == lease if running is not None else executor.idle is None:
             self.ending.add(lease)
+            executor.flush_results()  # those of this lease: a task of another may come next
         else:
             self.end(lease)
 

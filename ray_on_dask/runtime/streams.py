@@ -38,7 +38,7 @@ class Stream:
         self.taken = 0
         #: Number of values in all, once known.
         self.total = -1
-        self.completed = Entry(self.task + index_bytes(COMPLETED))
+        self.completed = Entry(self.task + index_bytes(COMPLETED), data=owned)
         self.completed_ref = ref_to(self.completed)
         self.line: Channel | None = None
 

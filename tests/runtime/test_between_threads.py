@@ -62,10 +62,11 @@ def executor() -> Any:
     made = SimpleNamespace(
         line=line, queue=deque(), running=None, running_lease=0, idle=None, retiring="",
         lending=SimpleNamespace(lent=0), reactor=SimpleNamespace(channels=lambda: [line]),
-        hub=None, told=[], lock=threading.RLock(),
+        hub=None, told=[], flushed=[], lock=threading.RLock(),
     )  # fmt: skip
     made.to_hub = made.told.append
-    made.flush_results = made.nudge = made.send_out = lambda: None
+    made.flush_results = lambda: made.flushed.append(list(made.served.ending))
+    made.nudge = made.send_out = lambda: None
     made.take_queued = lambda wanted: []
     made.served = ServedLeases(made)
     made.served.leases[7] = m.BeginLease(7, "owner", m.SchedulingClass({}))
@@ -78,6 +79,7 @@ def test_a_lease_does_not_end_while_a_task_is_on_its_way_into_the_main_thread(
     """Its owner would have the task run elsewhere as well."""
     executor.served.on_end_lease(executor.line, m.EndLease(7))
     assert not executor.told and not executor.line.sent
+    assert executor.flushed == [[7]], "its results may go with those of another lease"
 
     executor.served.end_all()
 

@@ -37,3 +37,19 @@ def test_a_reader_that_is_ahead_of_a_generator_that_runs_again_gets_the_rest(
             break
 
     assert [number for number, _ in seen + rest] == list(range(10))
+
+
+def test_a_generator_that_is_over_cannot_be_cancelled_any_more(ray_session: Any) -> None:
+    ray = ray_session()
+
+    @ray.remote
+    def generator() -> Any:
+        yield 1
+
+    values = generator.remote()
+    assert [ray.get(ref) for ref in values] == [1]
+    assert ray.get(values.completed()) is None
+
+    ray.cancel(values)
+
+    assert ray.get(values.completed()) is None
