@@ -15,6 +15,7 @@ costs no switch of threads at all. The rules:
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -26,6 +27,8 @@ from typing import Any
 
 from ray_on_dask.wire.channel import CHUNK, Channel, peer_is_ours
 from ray_on_dask.wire.waiter import Waiter as Waiter
+
+logger = logging.getLogger("ray_on_dask")
 
 #: Seconds for which the reactor's own thread leaves the lead to a thread that led last.
 GRACE = 0.003
@@ -246,7 +249,7 @@ class Reactor:
         while self._calls:
             self._calls.popleft()()
         while self._dropped:
-            self._drop(self._dropped.popleft())
+            self._uninterrupted(self._drop, self._dropped.popleft())
         if now >= self._next_tick:
             interval = self.interval()
             if interval >= 0:
@@ -256,9 +259,8 @@ class Reactor:
     def _look_around(self, start: float) -> list[tuple[int, int]] | None:
         """What comes within `SPIN` seconds, without going to sleep.
 
-        To sleep and to be woken costs tens of microseconds where the processor has gone idle
-        meanwhile, as much as a whole call. So while waits are short, the next one begins with a
-        look around; a few in vain, and that ends until waits are short again.
+        To be woken costs as much as a whole call where the processor has gone idle meanwhile. So
+        while waits are short, the next one begins so; a few in vain, and that ends for a while.
         """
         poll, end = self._epoll.poll, start + SPIN
         while True:
@@ -296,19 +298,19 @@ class Reactor:
         except (BlockingIOError, InterruptedError):
             return
         except (OSError, ValueError):
-            # Broken, closed, or garbage: this line ends, and nothing else does.
-            self._drop(channel)
-            return
+            count, messages = 0, []  # broken, closed, or garbage: this line ends, nothing else
         if messages:
             self._uninterrupted(channel.on_messages, channel, messages)
         if not count:
             self._uninterrupted(self._drop, channel)
 
     def _uninterrupted(self, call: Callable[..., None], *args: Any) -> None:
-        """Make a call that changes state; a Ctrl-C of the leader's is raised after it."""
+        """Make a call that changes state; a Ctrl-C comes after it, an error is not the leader's."""
         self.handling = True
         try:
             call(*args)
+        except Exception:
+            logger.exception("a message, the end of a line or a tick could not be handled")
         finally:
             self.handling = False
         if self.interrupted:

@@ -346,3 +346,21 @@ def test_ctrl_c_in_one_who_follows_does_not_stop_the_others(party, guard, run):
     assert not party.reactor._followers
     other.sendall(pack(m.Sync(1)))
     until(lambda: results == [(waiter, True)])
+
+
+# -- errors ---------------------------------------------------------------------------
+
+
+def test_an_error_of_a_handler_is_logged_and_not_the_leaders(party, caplog):
+    waiter, (channel, other), (ended, ending) = Waiter(2), party.connect(), party.connect()
+
+    def fail(*_):
+        waiter.one_done()
+        raise ValueError("a mistake of ours")
+
+    party.handler = ended.on_close = fail
+    ending.close()
+    other.sendall(pack(m.Sync(1)))
+
+    assert party.reactor.wait(waiter, LIMIT)
+    assert len(caplog.records) == 2 and not channel.closed
