@@ -71,6 +71,8 @@ class Interrupts:
         self.cancelled.add(message.task)
         if message.force:
             executor.flush_results()
+            if executor.running is not running:
+                return  # it is over by now: the next one is not to die for it
             channel.send(m.Results(executor.running_lease, [gone(message.task)]))
             executor.page.running = b""
             channel.flush(1.0)

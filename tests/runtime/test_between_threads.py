@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -136,6 +137,21 @@ def test_a_task_that_begins_as_the_one_before_is_cancelled_goes_on(
         assert not woken
         return
     pytest.fail("the next task is interrupted")
+
+
+def test_a_task_that_is_over_before_it_is_cancelled_by_force_takes_no_other_with_it(
+    executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flush_results() -> None:
+        executor.running = task(2)
+
+    monkeypatch.setattr(os, "_exit", lambda status: pytest.fail("the process ends"))
+    executor.host, executor.running, executor.flush_results = None, task(1), flush_results
+    cancel = m.Cancel(task(1).id, force=True, recursive=False)
+
+    Interrupts(executor).on_cancel(executor.line, cancel)
+
+    assert not executor.line.sent
 
 
 def test_a_cancelled_call_waits_for_who_changes_what_is_held(executor: Any) -> None:
