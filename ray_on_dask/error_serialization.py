@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ray_on_dask.exceptions import RayError, RayTaskError, UnserializableException
-from ray_on_dask.serialization import collecting
+from ray_on_dask.serialization import collecting, without_refs
 
 
 def _cloudpickle(value: Any) -> bytes:
@@ -22,7 +22,13 @@ def _cloudpickle(value: Any) -> bytes:
     return data
 
 
-def dumps_error(err: BaseException, dumps: Callable[[Any], bytes] = _cloudpickle) -> bytes:
+def _cloudpickle_without_refs(value: Any) -> bytes:
+    return without_refs(_cloudpickle, value)
+
+
+def dumps_error(
+    err: BaseException, dumps: Callable[[Any], bytes] = _cloudpickle_without_refs
+) -> bytes:
     """The error as bytes for `loads_error`.
 
     Nothing is raised for an error that cannot be pickled: a `RayTaskError`

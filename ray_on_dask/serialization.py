@@ -106,6 +106,15 @@ def collecting(refs: list[Any], dumps: Callable[[Any], bytes], value: Any) -> by
         _collecting.refs = outer
 
 
+def without_refs(dumps: Callable[[Any], bytes], value: Any) -> bytes:
+    """``dumps(value)``; `TypeError` if a ref is inside, of which nobody would take care."""
+    refs: list[Any] = []
+    data = collecting(refs, dumps, value)
+    if refs:
+        raise TypeError(f"{refs[0]!r} is inside")
+    return data
+
+
 # -- to bytes --------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from ray_on_dask.ids import ActorID
 from ray_on_dask.runtime import arguments, current
 from ray_on_dask.runtime.current import require
 from ray_on_dask.runtime.object_ref import ObjectRef
-from ray_on_dask.serialization import current_refs
+from ray_on_dask.serialization import without_refs
 from ray_on_dask.wire import messages as m
 
 #: What every object has is the handle's own; other special methods are the actor's.
@@ -81,7 +81,7 @@ class Methods:
             self.options, self.generators, self.is_async,
         )  # fmt: skip
         try:
-            data: bytes = cloudpickle.dumps(facts)
+            data: bytes = without_refs(cloudpickle.dumps, facts)
         except Exception:  # defaults that cannot be pickled: calls are checked where they run
             data = cloudpickle.dumps((dict.fromkeys(self.signatures), *facts[1:]))
         return data
@@ -156,9 +156,6 @@ class ActorHandle:
         return hash(int.from_bytes(self._id, "little"))  # the same in every process
 
     def __reduce__(self) -> tuple[Any, ...]:
-        refs = current_refs()
-        if refs is None:
-            raise TypeError(f"{self!r} was pickled outside of ray_on_dask: pass it to a task.")
         ref = self._ref
         if ref is None:  # a weak handle becomes a counted one for whoever gets it
             ref = require().references.received(self._id)

@@ -35,6 +35,7 @@ class LocalRefs:
         self._known: weakref.WeakValueDictionary[bytes, ObjectRef[Any]] = (
             weakref.WeakValueDictionary()
         )
+        self._pinned: set[ObjectRef[Any]] = set()
         self._lock = threading.Lock()
 
     def received(self, id: bytes) -> ObjectRef[Any]:
@@ -51,6 +52,11 @@ class LocalRefs:
         """From now on this ref can be found by its id."""
         ref._entry.share().ref = weakref.ref(ref)
         self._known[ref._entry.id] = ref
+
+    def pin(self, ref: ObjectRef[Any]) -> None:
+        """The ref is pickled by hand: keep it until the session ends."""
+        self.make_known(ref)
+        self._pinned.add(ref)
 
     def packed(self, serialized: Serialized) -> Packed:
         """A serialized value, as an entry keeps it."""

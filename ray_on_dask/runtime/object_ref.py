@@ -92,7 +92,8 @@ class ObjectRef(Generic[T]):
     """A reference to a value that is, or will be, somewhere in the cluster.
 
     Refs come from `.remote()`, `put` and inside other values. They may be passed to tasks and
-    actors, kept and compared; pickling them outside of the system raises `TypeError`.
+    actors, kept and compared. One that is pickled by other means (`pickle.dumps`) is kept by the
+    process that did so for as long as that lives, as nobody knows who will read it.
 
     Examples
     --------
@@ -106,10 +107,8 @@ class ObjectRef(Generic[T]):
 
     _entry: Entry
 
-    def __new__(cls, binary: bytes | None = None) -> ObjectRef[T]:
+    def __new__(cls, binary: bytes) -> ObjectRef[T]:
         """The ref with this id; `ValueError` if `binary` is not 20 bytes."""
-        if binary is None:
-            return object.__new__(cls)
         if not isinstance(binary, bytes) or len(binary) != OBJECT_ID_SIZE:
             raise ValueError(f"an ObjectRef takes {OBJECT_ID_SIZE} bytes, got {binary!r}")
         return require().references.ref_of(binary)
@@ -193,11 +192,9 @@ class ObjectRef(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         refs = current_refs()
         if refs is None:
-            raise TypeError(
-                f"{self!r} was pickled outside of ray_on_dask. A ref is kept alive by the system "
-                "only inside of it: pass it to a task or an actor, or put it."
-            )
-        refs.append(self)
+            require().references.pin(self)
+        else:
+            refs.append(self)
         return restore, (self._entry.id,)
 
     # -- as a future ----------------------------------------------------------------

@@ -51,6 +51,8 @@ class References:
         self.known: dict[bytes, Entry] = {}
         #: Borrowed entries that came with the running task's arguments.
         self.on_trial: list[Entry] | None = None
+        #: Those that were pickled by hand, for whoever it may be.
+        self.pinned: set[ObjectRef[Any]] = set()
         #: Logs failures that nobody has fetched; None where all failures are shown at once.
         self.unhandled: Unhandled | None = None
         #: Results whose inner refs are held here now; whether the directory was just told of that.
@@ -184,6 +186,12 @@ class References:
         if shared.ref is None:
             shared.ref = weak(ref)
         self.promote_entry(entry)
+
+    def pin(self, ref: ObjectRef[Any]) -> None:
+        """The ref is pickled by hand: keep it until this process ends (takes the lock)."""
+        with self.process.lock:
+            self.promote(ref)
+            self.pinned.add(ref)
 
     def promote_entry(self, entry: Entry) -> None:
         """Likewise for an object, whether or not it has a ref."""

@@ -37,8 +37,8 @@ _PLACEMENT_GROUPS = (
     "get_current_placement_group", "remove_placement_group",
 )  # fmt: skip
 _MODULES = (
-    "accelerators", "dask", "iter", "iter_metrics", "joblib", "metrics", "multiprocessing", "queue",
-    "scheduling_strategies", "state",
+    "accelerators", "annotations", "dask", "iter", "iter_metrics", "joblib", "metrics",
+    "multiprocessing", "queue", "scheduling_strategies", "state",
 )  # fmt: skip
 
 __all__ = [

@@ -9,7 +9,7 @@ import pickle
 from typing import Any
 
 import pytest
-from conformance_module import eventually, exceptions, ray
+from conformance_module import eventually, exceptions, import_submodule, ray
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -207,3 +207,39 @@ def test_as_future_is_the_old_way_into_asyncio() -> None:
         return await ray.put(5).as_future()
 
     assert asyncio.run(main()) == 5
+
+
+def test_a_ref_that_is_pickled_by_hand_is_kept() -> None:
+    import gc
+    import time
+
+    dumps = import_submodule("cloudpickle").dumps
+    pickled = dumps({"ref": ray.put("x" * 1_000_000)})
+    gc.collect()
+    time.sleep(0.5)
+
+    def read(data: bytes) -> int:
+        return len(ray.get(pickle.loads(data)["ref"]))
+
+    assert ray.get(ray.remote(read).remote(pickled)) == 1_000_000
+    assert len(ray.get(pickle.loads(pickled)["ref"])) == 1_000_000
+
+
+def test_a_handle_that_is_pickled_by_hand_can_be_used() -> None:
+
+    class Counter:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def add(self) -> int:
+            self.count += 1
+            return self.count
+
+    def add(data: bytes) -> Any:
+        return ray.get(pickle.loads(data).add.remote())
+
+    counter = ray.remote(Counter).remote()
+    pickled = pickle.dumps(counter)
+    assert ray.get(counter.add.remote()) == 1
+    assert ray.get(ray.remote(add).remote(pickled)) == 2
+    assert ray.get(pickle.loads(pickled).add.remote()) == 3

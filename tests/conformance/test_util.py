@@ -230,3 +230,30 @@ def test_small_tools_answer() -> None:
     assert util.get_node_ip_address() == ray.nodes()[0]["NodeManagerAddress"]
     assert util.log_once("a key of this test")
     assert not util.log_once("a key of this test")
+
+
+def test_marks_of_stability_leave_things_as_they_are() -> None:
+    annotations = import_submodule("util.annotations")
+
+    @annotations.PublicAPI(stability="beta")
+    def double(x: int) -> int:
+        """Twice as much."""
+        return 2 * x
+
+    @annotations.DeveloperAPI
+    class Box:
+        """Holds a value."""
+
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+    @annotations.Deprecated(message="Use double.", warning=True)
+    def twice(x: int) -> int:
+        return 2 * x
+
+    assert double(4) == 8
+    assert "Twice as much." in (double.__doc__ or "")
+    assert Box(3).value == 3
+    with pytest.warns(annotations.RayDeprecationWarning, match=r"Use double\."):
+        assert twice(2) == 4
+    assert ray.get(ray.remote(double).remote(4)) == 8
