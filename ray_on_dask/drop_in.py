@@ -171,7 +171,7 @@ def run_program(
     Parameters
     ----------
     program : str
-        A file, or with `module` a module's name.
+        A file, "-" for what is on stdin, or with `module` a module's name.
     arguments : list of str
         What it finds in ``sys.argv[1:]``.
     address : str, optional
@@ -187,15 +187,19 @@ def run_program(
         sys.argv[:] = [program, *arguments]
         runpy.run_module(program, run_name="__main__", alter_sys=True)
         sys.exit(0)
-    try:
-        with open(program, "rb") as file:
-            code = compile(file.read(), program, "exec")
-    except OSError as error:
-        sys.exit(f"ray-on-dask: can't open file {program!r}: {error.strerror}")
-    sys.argv[:] = [program, *arguments]
-    sys.path[0:1] = [os.path.dirname(os.path.abspath(program))]
     main = ModuleType("__main__")
-    main.__dict__.update(__file__=program, __builtins__=__builtins__)
+    main.__dict__["__builtins__"] = __builtins__
+    if program == "-":
+        code, folder = compile(sys.stdin.buffer.read(), "<stdin>", "exec"), ""
+    else:
+        main.__file__, folder = program, os.path.dirname(os.path.abspath(program))
+        try:
+            with open(program, "rb") as file:
+                code = compile(file.read(), program, "exec")
+        except OSError as error:
+            sys.exit(f"ray-on-dask: can't open file {program!r}: {error.strerror}")
+    sys.argv[:] = [program, *arguments]
+    sys.path[0:1] = [folder]
     sys.modules["__main__"] = main
     exec(code, main.__dict__)
     sys.exit(0)

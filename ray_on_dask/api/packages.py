@@ -38,8 +38,11 @@ def taken_along(environment: Mapping[str, Any]) -> dict[str, Any]:
     ------
     RuntimeEnvSetupError
         If a folder is too large, or cannot be read, or the cluster cannot take it.
+    TypeError
+        If what should be a path or a list is none.
     """
     told = dict(environment)
+    _check_types(told)
     excludes = tuple(told.pop("excludes", None) or ())
     with _lock:
         if told.get("working_dir"):
@@ -51,6 +54,14 @@ def taken_along(environment: Mapping[str, Any]) -> dict[str, Any]:
         if current.process is not None:
             send(current.process)
     return told
+
+
+def _check_types(environment: Mapping[str, Any]) -> None:
+    folder, modules = environment.get("working_dir"), environment.get("py_modules")
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"runtime_env['working_dir'] must be a path, but is {folder!r}")
+    if modules is not None and not isinstance(modules, list | tuple):
+        raise TypeError(f"runtime_env['py_modules'] must be a list of paths, but is {modules!r}")
 
 
 def _place(given: Any) -> Any:

@@ -114,7 +114,8 @@ class ActorCalls:
                 from ray_on_dask.exceptions import PendingCallsLimitExceeded
 
                 raise PendingCallsLimitExceeded(
-                    f"The actor has {plan.max_pending} calls pending, its max_pending_calls."
+                    f"{task.name} was not called: the actor has {plan.max_pending} calls pending, "
+                    "its max_pending_calls. Wait for some of them, or raise the limit."
                 )
             call = Call(actor, task, packed)
             call.retries, call.exceptions = plan.retries, plan.exceptions

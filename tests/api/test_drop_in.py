@@ -164,6 +164,21 @@ def test_a_module_runs_by_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_program_may_come_from_stdin(tmp_path: Path) -> None:
+    text = """
+import ray, sys
+@ray.remote
+def double(x):
+    return 2 * x
+ray.init(num_cpus=1, include_dashboard=False)
+print(ray.get(double.remote(4)), sys.argv, __name__)
+sys.exit(3)
+"""
+    command = [sys.executable, "-m", "ray_on_dask", "-", "a"]
+    ran = subprocess.run(command, input=text, cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("8 ['-', 'a'] __main__\n", 3), ran.stderr
+
+
 def test_conformance_tests_pass_under_the_name(tmp_path: Path) -> None:
     """Files that pass under Ray itself, with `ray` the module that they import."""
     done = subprocess.run(

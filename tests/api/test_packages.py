@@ -29,6 +29,12 @@ def session() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.parametrize("environment", [{"py_modules": "module"}, {"working_dir": 3}])
+def test_what_is_no_path_or_list_is_refused_at_once(environment: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(environment))):
+        ray.remote(lambda: 1).options(runtime_env=environment).remote()
+
+
 def wheel(folder: Path, name: str, version: str) -> str:
     """The path of a wheel of one module, which knows its version."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
