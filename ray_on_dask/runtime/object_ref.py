@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 import warnings
 from collections import deque
@@ -192,6 +193,11 @@ class ObjectRef(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         refs = current_refs()
         if refs is None:
+            if _pickled_by_dask():
+                raise TypeError(
+                    f"{self!r} cannot be part of a Dask graph: its scheduler reads what is in it. "
+                    "Give it ref.dask_future() instead, which is the value to Dask."
+                )
             require().references.pin(self)
         else:
             refs.append(self)
@@ -238,6 +244,17 @@ class ObjectRef(Generic[T]):
             callback(error if error is not None else future.result())  # type: ignore[arg-type]
 
         self.future().add_done_callback(call)
+
+
+def _pickled_by_dask() -> bool:
+    """Whether Dask's code has called the pickler that is at work."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in ("cloudpickle", "pickle", "ray_on_dask", "ray"):
+            return package in ("dask", "distributed")
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def ref_to(entry: Entry) -> ObjectRef[Any]:
