@@ -7,6 +7,7 @@ leaves behind is told from what other users of the machine have.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -228,4 +229,5 @@ def no_leaks() -> Iterator[None]:
     while left := Footprint.now().more_than(before):
         if monotonic() > end:
             pytest.fail(f"{LIMIT:g} s after the last session there are still:\n{left}")
+        gc.collect()  # a socket that only a cycle of a test's own has is not left behind
         sleep(0.05)

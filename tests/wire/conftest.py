@@ -23,6 +23,7 @@ class Party:
         self.reactor = Reactor(self.ticks.append, lambda: self.seconds)
         self.messages: list[Message] = []
         self.closed: list[Channel] = []
+        self.others: list[socket.socket] = []
         self.handler: Callable[[Channel, list[Message]], None] | None = None
 
     def connect(self) -> tuple[Channel, socket.socket]:
@@ -30,6 +31,7 @@ class Party:
         ours, theirs = socket.socketpair(socket.AF_UNIX)
         ours.setblocking(False)
         theirs.settimeout(5.0)
+        self.others.append(theirs)
         return Channel(ours, self.reactor, self.on_messages, self.closed.append), theirs
 
     def on_messages(self, channel: Channel, messages: list[Message]) -> None:
@@ -48,6 +50,8 @@ def party() -> Iterator[Party]:
     yield party
     if not party.reactor.closed:
         party.reactor.close()
+    for other in party.others:  # what pytest keeps of a test may hold it
+        other.close()
 
 
 @pytest.fixture
