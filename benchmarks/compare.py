@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not workloads:
         raise SystemExit(f"no workload is called {options.only}")
     settings = {"suite": options.suite.name.lower(), "rounds": rounds, "seconds": seconds}
+    if options.only:
+        settings["only"] = options.only
     run = Results(workloads, [module.name for module in options.python], settings)
     path = options.output or FOLDER / f"{options.name}.json"
     for module in options.python:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def newest(root: Path = ROOT) -> Document | None:
-    """Give the newest committed or staged results but for quick runs'; None without any."""
+    """Give the newest committed or staged results of all rows, not of quick runs; or None."""
     return _newest_where(root, lambda suite: suite not in ("quick", two_hosts.SUITE))
 
 
@@ -53,7 +53,8 @@ def newest_of_hosts(root: Path = ROOT) -> Document | None:
 
 def _newest_where(root: Path, wanted: Callable[[str], bool]) -> Document | None:
     documents = [_read(root / path) for path in _committed(root)]
-    fitting = [d for d in documents if wanted(d["settings"]["suite"])]
+    settings = [(d, d["settings"]) for d in documents]
+    fitting = [d for d, how in settings if wanted(how["suite"]) and "only" not in how]
     return max(fitting, key=lambda d: d["date"], default=None)
 
 

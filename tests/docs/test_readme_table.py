@@ -82,12 +82,14 @@ def test_the_newest_results_are_chosen_that_git_knows_and_no_quick_ones(tmp_path
     for name, made in {
         "old": document("2026-01-01"), "new": document("2026-01-02"),
         "quick": document("2026-01-03", suite="quick"), "unknown": document("2026-01-04"),
-        "hosts": document("2026-01-05", suite="two hosts"),
+        "hosts": document("2026-01-05", suite="two hosts"), "part": document("2026-01-06"),
     }.items():  # fmt: skip
+        if name == "part":
+            made["settings"]["only"] = ["put"]
         (folder / f"{name}.json").write_text(json.dumps(made))
     assert readme_table.newest(tmp_path) is None
-    names = [f"{readme_table.FOLDER}/{name}.json" for name in ("old", "new", "quick", "hosts")]
-    subprocess.run(["git", "add", *names], cwd=tmp_path, check=True)
+    known = [folder / f"{name}.json" for name in ("old", "new", "quick", "hosts", "part")]
+    subprocess.run(["git", "add", *known], cwd=tmp_path, check=True)
     found = readme_table.newest(tmp_path)
     assert found is not None
     assert found["date"] == "2026-01-02"
