@@ -46,7 +46,6 @@ class Module:
     name: str
     python: str
 
-
     def compile(self) -> None:
         """Have its bytecode written, as `pip install` does, and an editable install does not.
 
