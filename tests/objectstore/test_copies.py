@@ -10,14 +10,19 @@ import pytest
 from ray_on_dask.objectstore import copying
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done to large buffers is done to small ones."""
+    monkeypatch.setattr(copying, "_UNLOCKED", 64)
+    monkeypatch.setattr(copying, "_IMPORT_NUMPY", 64)
+    monkeypatch.setattr(copying, "_TWO_THREADS", 8192)
+
+
 @pytest.mark.parametrize("streaming", [8192, 40_000, 100_000, 1 << 20])
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 10_000, 65_537, 80_000, 300_001, 1 << 20])
 def test_all_is_copied_and_nothing_beyond(
     monkeypatch: pytest.MonkeyPatch, size: int, streaming: int
 ) -> None:
-    monkeypatch.setattr(copying, "_UNLOCKED", 64)
-    monkeypatch.setattr(copying, "_IMPORT_NUMPY", 64)
-    monkeypatch.setattr(copying, "_TWO_THREADS", 8192)
     monkeypatch.setattr(copying, "_STREAMING", streaming)
     monkeypatch.setattr(copying, "_CORES", 2)
     source, target = os.urandom(size), bytearray(size + 1)
@@ -35,9 +40,6 @@ def test_two_threads_copy_where_they_gain(
     monkeypatch: pytest.MonkeyPatch, size: int, cores: int, threads: int
 ) -> None:
     """Halves below the size that is written past the caches; from twice that on, such pieces."""
-    monkeypatch.setattr(copying, "_UNLOCKED", 64)
-    monkeypatch.setattr(copying, "_IMPORT_NUMPY", 64)
-    monkeypatch.setattr(copying, "_TWO_THREADS", 8192)
     monkeypatch.setattr(copying, "_STREAMING", 2 << 20)
     monkeypatch.setattr(copying, "_CORES", cores)
     begun: list[threading.Thread] = []

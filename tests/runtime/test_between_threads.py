@@ -397,17 +397,18 @@ def test_a_ref_that_is_found_while_it_dies_keeps_its_object(
 # -- the end ------------------------------------------------------------------------------------
 
 
+def sleeper() -> None:
+    """It does not come to its end in a test."""
+    time.sleep(60)
+
+
 def test_futures_of_what_does_not_come_fail_at_the_end_of_the_session(
     ray_session: Callable[..., Any],
 ) -> None:
     ray = ray_session()
     from ray_on_dask.exceptions import RaySystemError
 
-    @ray.remote
-    def sleeper() -> None:
-        time.sleep(60)
-
-    future = sleeper.remote().future()
+    future = ray.remote(sleeper).remote().future()
 
     ray.shutdown()
 
@@ -423,15 +424,11 @@ def test_all_threads_and_coroutines_that_wait_hear_of_the_end_of_the_node(
     from ray_on_dask.runtime import current
 
     @ray.remote
-    def sleeper() -> None:
-        time.sleep(60)
-
-    @ray.remote
     def generator() -> Any:
         time.sleep(60)
         yield 1
 
-    ref, values, heard = sleeper.remote(), generator.remote(), []
+    ref, values, heard = ray.remote(sleeper).remote(), generator.remote(), []
 
     def get() -> None:
         with contextlib.suppress(LocalRayletDiedError):
